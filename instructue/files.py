@@ -1,0 +1,44 @@
+"""Writing files so that a killed run leaves nothing half done."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+@contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """Give a temporary path beside `target`; move it into place when the block ends without error.
+
+    Works for a file and for a folder (make it yourself). On error the temporary path is removed
+    and what stood at `target` before still stands.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.tmp-{os.getpid()}")
+    remove(temporary)
+    try:
+        yield temporary
+        retired = target.with_name(f".{target.name}.old-{os.getpid()}")
+        if target.is_dir():
+            os.replace(target, retired)
+        os.replace(temporary, target)
+        remove(retired)
+    finally:
+        remove(temporary)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or folder if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON with a stable layout, atomically."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=2, sort_keys=False, allow_nan=False) + "\n", encoding="utf-8")

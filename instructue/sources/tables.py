@@ -1,0 +1,49 @@
+"""Reading the published tables: the one place that knows how they lie on disk."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from instructue.config import Config
+from instructue.errors import DataError
+from instructue.paths import Paths
+from instructue.sources.spec import DatasetSpec, load_dataset
+
+VECTORS = "text_vectors.safetensors"
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Published data of one project: events per source (sorted by user, time), texts, histories, text vectors.
+
+    texts: text_id 0..n-1 in order, source, text and one column per attribute (null where it does not apply).
+    histories: see instructue.sources.histories. vectors: float32 [n_texts, width], unit rows, by text_id.
+    """
+
+    dataset: DatasetSpec
+    events: dict[str, pl.DataFrame]
+    texts: pl.DataFrame
+    histories: pl.DataFrame
+    vectors: np.ndarray
+
+
+def load_events(dataset: DatasetSpec, paths: Paths) -> dict[str, pl.DataFrame]:
+    """The published table of every source. Raises DataError if a stage has not run."""
+    return {s.name: _read(paths.table(s.name), "validation") for s in dataset.sources}
+
+
+def load_tables(config: Config, paths: Paths) -> Tables:
+    """Everything that the histories stage leaves behind. Raises DataError if a stage has not run."""
+    from safetensors.numpy import load_file
+
+    dataset = load_dataset(config.data.dataset)
+    histories = _read(paths.histories / "histories.parquet", "histories")
+    vectors = load_file(paths.histories / VECTORS)["vectors"]
+    return Tables(dataset, load_events(dataset, paths), _read(paths.texts(), "validation"), histories, vectors)
+
+
+def _read(path, stage: str) -> pl.DataFrame:
+    if not path.is_file():
+        raise DataError(f"{path} is not there; run the {stage} stage first: python -m instructue {stage}")
+    return pl.read_parquet(path)
