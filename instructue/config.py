@@ -55,7 +55,7 @@ class HistoriesConfig(Section):
 
 class UserQAConfig(Section):
     triplets: int = Field(ge=8, description="How many triplets to sample, balanced over kinds and users")
-    wordings: int = Field(ge=0, le=100, description="Wordings of an instruction or answer asked of the language model per template")
+    wordings: int = Field(ge=0, le=100, description="Wordings asked of the language model per instruction template; half as many per answer")
     teacher: Literal["local", "openai", "template"] = Field(description="Who words instructions and answers")
     max_new_tokens: int = Field(ge=8, le=512, description="Longest wording, in tokens")
     temperature: float = Field(ge=0, le=2, description="Sampling temperature of the teacher")
@@ -66,6 +66,7 @@ class UserQAConfig(Section):
 
 class NetworkConfig(Section):
     dim: int = Field(ge=8, le=4096, description="Width of the user embedding")
+    map_width: int = Field(ge=0, description="Of dim, how many numbers hold the history's place on the map of all histories")
     layers: int = Field(ge=1, le=200, description="Transformer layers of the language model used, from the bottom")
     lora_rank: int = Field(ge=1, le=512, description="Rank of the LoRA updates")
     windows_days: list[int] = Field(min_length=1, description="Ages in days that bound the pooled windows, ascending")
@@ -78,6 +79,8 @@ class NetworkConfig(Section):
     def _ascending(self) -> "NetworkConfig":
         if sorted(set(self.windows_days)) != self.windows_days or self.windows_days[0] < 1:
             raise ValueError(f"windows_days must ascend from at least 1, got {self.windows_days}")
+        if self.map_width >= self.dim:
+            raise ValueError(f"map_width {self.map_width} must leave room in dim {self.dim} for what the language model says")
         return self
 
 
@@ -89,9 +92,11 @@ class TrainingConfig(Section):
     adapter_learning_rate: float = Field(gt=0, le=1, description="Peak rate for encoders, adapters and heads, new at the start")
     weight_decay: float = Field(ge=0, le=1)
     contrastive_weight: float = Field(ge=0, description="Weight of InfoNCE between user embedding and answer embedding")
+    opposition_weight: float = Field(ge=0, description="Weight of InfoNCE over the right answer and its opposite alone")
     autoregressive_weight: float = Field(ge=0, description="Weight of next-token loss on the answer")
     autoregressive_share: float = Field(ge=0, le=1, description="Share of each pack's answers that carry the next-token loss")
     history_weight: float = Field(ge=0, description="Weight of the general embedding's InfoNCE against its own event texts")
+    source_dropout: float = Field(ge=0, lt=1, description="How often a source other than the first is hidden from a history")
     temperature: float = Field(gt=0, le=1, description="InfoNCE temperature at the start; learnt, bounded below by 0.01")
     dtype: Literal["bfloat16", "float32"] = Field(description="Arithmetic of the frozen language model")
     checkpoint_every: int = Field(ge=1, description="Steps between checkpoints that a killed run resumes from")

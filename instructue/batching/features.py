@@ -1,0 +1,287 @@
+"""From row ranges to soft-token features, for a batch of histories at a time, in columns.
+
+Shapes: B histories, S event sources, W windows, T distinct texts, N soft tokens of the batch,
+V width of a text vector, F numeric features of a token. Every token, whatever its role, is an
+aggregate of events of one source: a text vector and the same F figures.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+import scipy.sparse as sp
+
+from instructue.sources.tables import Tables
+
+DAY_US = 86_400_000_000
+RECENT_DAYS = 28.0
+# log count, log recent count, log days since the last, log days since the first, similarity to the instruction
+BASE_FEATURES = 5
+
+
+@dataclass(frozen=True)
+class Roles:
+    """What a soft token stands for: one window each, then the four single roles."""
+
+    windows: int
+
+    @property
+    def frequent(self) -> int:
+        return self.windows
+
+    @property
+    def retrieved(self) -> int:
+        return self.windows + 1
+
+    @property
+    def attribute(self) -> int:
+        return self.windows + 2
+
+    @property
+    def whole(self) -> int:
+        return self.windows + 3
+
+    @property
+    def count(self) -> int:
+        return self.windows + 4
+
+
+@dataclass
+class Tokens:
+    """N soft tokens: vectors_NV float32, figures_NF float32, source_N and role_N int64."""
+
+    vectors_NV: np.ndarray
+    figures_NF: np.ndarray
+    source_N: np.ndarray
+    role_N: np.ndarray
+
+    @staticmethod
+    def join(parts: list["Tokens"]) -> "Tokens":
+        return Tokens(*(np.concatenate([getattr(p, f) for p in parts]) for f in Tokens.__dataclass_fields__))
+
+
+@dataclass
+class Distinct:
+    """Each history's distinct event texts: rows of history b are [bounds[b], bounds[b + 1])."""
+
+    bounds: np.ndarray
+    text: np.ndarray
+    source: np.ndarray
+    figures: np.ndarray
+    weight: np.ndarray
+
+
+@dataclass
+class Fitted:
+    """What was learnt from training histories before any step: idf_T, the map_TC and its normaliser."""
+
+    idf: np.ndarray
+    map_TC: np.ndarray
+    center_C: np.ndarray
+    spread_C: np.ndarray
+
+    @staticmethod
+    def blank(texts: int, width: int) -> "Fitted":
+        zeros, ones = np.zeros(width, np.float32), np.ones(width, np.float32)
+        return Fitted(np.ones(texts, np.float32), np.zeros((texts, width), np.float32), zeros, ones)
+
+    def scaled_map(self) -> np.ndarray:
+        """map_TC at unit mean-square row length, as text vectors have."""
+        size = np.sqrt((self.map_TC**2).sum(1).mean()) if self.map_TC.size else 1.0
+        return self.map_TC / max(float(size), 1e-9)
+
+
+class HistoryFeatures:
+    """Arrays of all published tables, ready to give the features of any batch of histories."""
+
+    def __init__(self, tables: Tables, windows_days: list[int], map_width: int) -> None:
+        self.vectors = tables.vectors
+        self.windows = np.asarray(windows_days, dtype=np.float64)
+        self.roles = Roles(len(windows_days))
+        self.events = tables.dataset.event_sources
+        self.attributes = tables.dataset.attribute_sources
+        self.names = [s.name for s in (*self.events, *self.attributes)]
+        self.columns = max((len(s.columns) for s in self.events), default=0)
+        self.width = BASE_FEATURES + self.columns
+        self._text, self._time, self._numbers = [], [], []
+        for source in self.events:
+            frame = tables.events[source.name]
+            self._text.append(frame["text_id"].to_numpy().astype(np.int64))
+            self._time.append(frame["time"].dt.epoch("us").to_numpy())
+            numbers = np.zeros((frame.height, self.columns), np.float32)
+            for place, column in enumerate(source.columns):
+                numbers[:, place] = np.log1p(np.maximum(frame[column].to_numpy(), 0))
+            self._numbers.append(numbers)
+        histories = tables.histories
+        self.snapshot = histories["snapshot"].dt.epoch("us").to_numpy()
+        self.user = histories["user"].to_numpy()
+        self._start = [histories[f"{s.name}_start"].to_numpy().astype(np.int64) for s in self.events]
+        self._end = [histories[f"{s.name}_end"].to_numpy().astype(np.int64) for s in self.events]
+        self._attribute_rows = [_by_user(tables.events[s.name]) for s in self.attributes]
+        self.slots = [len(s.attributes) for s in self.attributes]
+        self.fitted = Fitted.blank(len(self.vectors), map_width)
+
+    @property
+    def idf(self) -> np.ndarray:
+        return self.fitted.idf
+
+    @property
+    def token_width(self) -> int:
+        return self.vectors.shape[1] + self.fitted.map_TC.shape[1]
+
+    def fit(self, examples: np.ndarray) -> None:
+        """Fit inverse document frequencies and the map of histories on `examples` (training ones only).
+
+        The map is latent semantic analysis (Deerwester et al. 1990) of log count x idf, unit rows: texts that
+        the same histories hold lie close, and a history's coordinates keep its fine grain in few numbers.
+        """
+        from sklearn.decomposition import TruncatedSVD
+
+        width = self.fitted.map_TC.shape[1]
+        seen = np.zeros(len(self.vectors), np.int64)
+        for start in range(0, len(examples), 256):
+            seen += np.bincount(self.distinct(examples[start : start + 256]).text, minlength=len(seen))
+        self.fitted.idf = np.log((1 + len(examples)) / (1 + seen)).astype(np.float32)
+        if width == 0:
+            return
+        weights = self._weights(self.distinct(examples))
+        solved = TruncatedSVD(min(width, min(weights.shape) - 1), random_state=0).fit(weights)
+        self.fitted.map_TC[:, : solved.components_.shape[0]] = solved.components_.T
+        raw = weights @ self.fitted.map_TC
+        self.fitted.center_C, self.fitted.spread_C = raw.mean(0), np.maximum(raw.std(0), 1e-6)
+
+    def _weights(self, distinct: "Distinct") -> sp.csr_matrix:
+        """[B, T] log count x idf, unit rows."""
+        B = len(distinct.bounds) - 1
+        matrix = sp.csr_matrix((distinct.weight, distinct.text, distinct.bounds), shape=(B, len(self.vectors)))
+        norm = np.sqrt(np.asarray(matrix.multiply(matrix).sum(1))).ravel()
+        return sp.diags((1 / np.maximum(norm, 1e-9)).astype(np.float32)) @ matrix
+
+    def coordinates(self, distinct: "Distinct") -> np.ndarray:
+        """[B, C] each history's place on the map, centred and scaled as the training histories are."""
+        raw = self._weights(distinct) @ self.fitted.map_TC
+        return ((raw - self.fitted.center_C) / self.fitted.spread_C).astype(np.float32)
+
+    def _vectors_of(self, text: np.ndarray) -> np.ndarray:
+        """Token vectors: what the text says, then where histories put it (at the text vectors' own scale)."""
+        return np.concatenate([self.vectors[text], self.fitted.scaled_map()[text]], axis=1)
+
+    def rows(self, examples: np.ndarray, source: int, hidden: np.ndarray | None = None):
+        """Positions of the histories' events of one source, and which history (0..B-1) each belongs to."""
+        start, end = self._start[source][examples], self._end[source][examples]
+        if hidden is not None:
+            end = np.where(hidden[:, source], start, end)
+        length = end - start
+        owner = np.repeat(np.arange(len(examples)), length)
+        within = np.arange(length.sum()) - np.repeat(np.cumsum(length) - length, length)
+        return np.repeat(start, length) + within, owner
+
+    def _figures(self, group: np.ndarray, groups: int, age: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+        """The F figures of each group of events; group is each event's group number."""
+        count = np.bincount(group, minlength=groups)
+        out = np.zeros((groups, self.width), np.float32)
+        filled = np.maximum(count, 1)
+        out[:, 0] = np.log1p(count)
+        out[:, 1] = np.log1p(np.bincount(group, weights=age <= RECENT_DAYS, minlength=groups))
+        order = np.lexsort((age, group))
+        first = np.flatnonzero(np.r_[True, np.diff(group[order]) > 0]) if len(order) else np.zeros(0, int)
+        present = group[order][first]
+        out[present, 2] = np.log1p(age[order][first])
+        out[present, 3] = np.log1p(age[order][np.r_[first[1:], len(order)] - 1]) if len(order) else 0
+        for column in range(self.columns):
+            out[:, BASE_FEATURES + column] = np.bincount(group, weights=numbers[:, column], minlength=groups) / filled
+        return out
+
+    def pooled(self, examples: np.ndarray, hidden: np.ndarray | None = None) -> tuple[Tokens, np.ndarray, np.ndarray]:
+        """Window tokens and one whole-history token per source.
+
+        Returns (tokens, window_BSW, whole_BS): the latter two number each slot's token, -1 where empty.
+        """
+        B, W = len(examples), len(self.windows)
+        parts, window_BSW = [], np.full((B, len(self.events), W), -1, np.int64)
+        whole_BS = np.full((B, len(self.names)), -1, np.int64)
+        made = 0
+        for s in range(len(self.events)):
+            position, owner = self.rows(examples, s, hidden)
+            age = (self.snapshot[examples][owner] - self._time[s][position]) / DAY_US
+            window = np.minimum(np.searchsorted(self.windows, age, side="left"), W - 1)
+            for group, slots, where in (
+                (owner * W + window, B * W, window_BSW[:, s].reshape(-1)), (owner, B, whole_BS[:, s]),
+            ):
+                tokens, present = self._pool(s, group, slots, position, age)
+                where[present] = made + np.arange(len(present))
+                if slots == B * W:
+                    tokens.role_N = present % W
+                    window_BSW[:, s] = where.reshape(B, W)
+                parts.append(tokens)
+                made += len(present)
+        return Tokens.join(parts), window_BSW, whole_BS
+
+    def _pool(self, s: int, group: np.ndarray, groups: int, position: np.ndarray, age: np.ndarray):
+        text = self._text[s][position]
+        weight = self.idf[text] + 1e-3
+        counts = sp.csr_matrix((weight, (group, text)), shape=(groups, len(self.vectors)))
+        total = np.asarray(counts.sum(1)).ravel()
+        present = np.flatnonzero(total > 0)
+        counts = counts[present]
+        vectors = np.concatenate([counts @ self.vectors, counts @ self.fitted.scaled_map()], axis=1) / total[present, None]
+        figures = self._figures(group, groups, age, self._numbers[s][position])[present]
+        roles = np.full(len(present), self.roles.whole)
+        return Tokens(vectors.astype(np.float32), figures, np.full(len(present), s), roles), present
+
+    def distinct(self, examples: np.ndarray, hidden: np.ndarray | None = None) -> Distinct:
+        """Distinct event texts of each history, over all event sources, with their figures."""
+        parts = [self.rows(examples, s, hidden) for s in range(len(self.events))]
+        owner = np.concatenate([o for _, o in parts])
+        text = np.concatenate([self._text[s][p] for s, (p, _) in enumerate(parts)])
+        time = np.concatenate([self._time[s][p] for s, (p, _) in enumerate(parts)])
+        numbers = np.concatenate([self._numbers[s][p] for s, (p, _) in enumerate(parts)])
+        source = np.repeat(np.arange(len(parts)), [len(p) for p, _ in parts])
+        key, first, group = np.unique(owner * len(self.vectors) + text, return_index=True, return_inverse=True)
+        age = (self.snapshot[examples][owner] - time) / DAY_US
+        figures = self._figures(group, len(key), age, numbers)
+        bounds = np.searchsorted(key, np.arange(len(examples) + 1) * len(self.vectors))
+        text = key % len(self.vectors)
+        return Distinct(bounds, text, source[first], figures, figures[:, 0] * self.idf[text])
+
+    def frequent(self, distinct: Distinct, keep: int) -> np.ndarray:
+        """Rows of `distinct` with each history's most telling texts (log count x idf); [B, keep], -1 where fewer."""
+        B = len(distinct.bounds) - 1
+        owner = np.repeat(np.arange(B), np.diff(distinct.bounds))
+        order = np.lexsort((distinct.text, -distinct.weight, owner))
+        rank = np.arange(len(order)) - distinct.bounds[owner[order]]
+        kept = rank < keep
+        chosen = np.full((B, keep), -1, np.int64)
+        chosen[owner[order][kept], rank[kept]] = order[kept]
+        return chosen
+
+    def tokens_of(self, distinct: Distinct, rows: np.ndarray, role: int, similarity: np.ndarray | float = 0.0) -> Tokens:
+        """Single-text tokens of rows of `distinct`; similarity (if any) enters the figures."""
+        figures = distinct.figures[rows].copy()
+        figures[:, BASE_FEATURES - 1] = similarity
+        return Tokens(self._vectors_of(distinct.text[rows]), figures, distinct.source[rows], np.full(len(rows), role))
+
+    def attribute_tokens(self, examples: np.ndarray, hidden: np.ndarray | None = None) -> tuple[Tokens, np.ndarray]:
+        """One token per filled attribute; returns (tokens, slots [B, sum of attributes], -1 where missing)."""
+        B = len(examples)
+        slots, texts, sources = np.full((B, sum(self.slots)), -1, np.int64), [], []
+        base = 0
+        for index, by_user in enumerate(self._attribute_rows):
+            s = len(self.events) + index
+            for b, user in enumerate(self.user[examples]):
+                if hidden is not None and hidden[b, s]:
+                    continue
+                own = by_user.get(int(user), ())
+                slots[b, base : base + len(own)] = len(texts) + np.arange(len(own))
+                texts.extend(own)
+                sources.extend([s] * len(own))
+            base += self.slots[index]
+        text = np.asarray(texts, np.int64)
+        figures = np.zeros((len(text), self.width), np.float32)
+        role = np.full(len(text), self.roles.attribute)
+        return Tokens(self._vectors_of(text), figures, np.asarray(sources, np.int64), role), slots
+
+
+def _by_user(frame: pl.DataFrame) -> dict[int, list[int]]:
+    grouped = frame.sort("user", "attribute").group_by("user", maintain_order=True).agg("text_id")
+    return dict(zip(grouped["user"].to_list(), grouped["text_id"].to_list(), strict=True))

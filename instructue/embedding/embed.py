@@ -1,0 +1,132 @@
+"""Embeds many users under many instructions: each history once, however many instructions stand behind it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+import torch
+
+from instructue.batching.packs import Ask
+from instructue.config import Config
+from instructue.errors import DataError, LeakageError
+from instructue.files import replacing
+from instructue.models.text_encoder import TextEncoder
+from instructue.paths import Paths
+from instructue.progress import track
+from instructue.report import StageReport
+from instructue.sources.ingest import write_table
+from instructue.sources.tables import Tables, load_tables
+from instructue.training.build import Parts, build, load
+
+OURS, GENERAL, UNTRAINED = "instructue", "instructue_general", "untrained"
+
+
+@dataclass
+class Job:
+    """One pass: histories that hide the same sources and carry the same number of instructions, padded to it."""
+
+    examples: np.ndarray
+    hidden: tuple[str, ...]
+    instructions: list[list[str]]
+    rows: np.ndarray  # [B, K] row of the requests table, -1 for padding
+
+
+def embed_tasks(config: Config, paths: Paths, requests: pl.DataFrame) -> StageReport:
+    """Embed every request (user, task, context, instruction, hides) at the evaluation snapshot, and every user in general.
+
+    Writes data/embeddings/embeddings.parquet: user, task, context, method, vector (unit length).
+    """
+    tables = load_tables(config, paths)
+    trained = load(paths.model, config.model, tables, paths)
+    rows = _with_examples(tables, requests)
+    jobs = make_jobs(rows, config.embeddings.batch_users)
+    vectors = TextEncoder(paths.text_encoder).encode(sorted(rows["instruction"].unique()))
+    known = dict(zip(sorted(rows["instruction"].unique()), vectors, strict=True))
+    frames = embed_jobs(trained, config, rows, jobs, known, OURS, GENERAL)
+    if config.embeddings.untrained:
+        fresh = build(config.model, tables, paths)
+        frames += embed_jobs(fresh, config, rows, jobs, known, UNTRAINED, None)
+    table = pl.concat(frames).sort("method", "task", "context", "user")
+    with replacing(paths.embeddings) as temporary:
+        temporary.mkdir(parents=True)
+        write_table(table, temporary / "embeddings.parquet")
+    return _describe(table)
+
+
+def _with_examples(tables: Tables, requests: pl.DataFrame) -> pl.DataFrame:
+    """Requests joined to their history's row. Raises DataError for users without one at the evaluation snapshot."""
+    evaluation = tables.histories.with_row_index("position").filter(pl.col("split") == "evaluation")
+    if evaluation["snapshot"].n_unique() != 1:
+        raise LeakageError(f"expected one evaluation snapshot, found {evaluation['snapshot'].n_unique()}")
+    rows = requests.join(evaluation.select("user", "position"), on="user", how="left")
+    if lost := rows["position"].null_count():
+        raise DataError(f"{lost} requests name users without a history at the evaluation snapshot")
+    return rows.with_row_index("request")
+
+
+def make_jobs(rows: pl.DataFrame, batch: int) -> list[Job]:
+    """Group requests by history and hidden sources, sort by their number, cut into batches."""
+    grouped = (
+        rows.with_columns(pl.col("hides").list.sort().list.join(","))
+        .sort("hides", "position", "request")
+        .group_by("hides", "position", maintain_order=True)
+        .agg("request", "instruction")
+        .with_columns(pl.col("request").list.len().alias("count"))
+        .sort("hides", "count", "position")
+    )
+    jobs = []
+    for part in grouped.partition_by("hides", maintain_order=True):
+        for start in range(0, part.height, batch):
+            chunk = part[start : start + batch]
+            most = chunk["count"].max()
+            # Padding repeats the last instruction; its result is dropped.
+            instructions = [[*i, *[i[-1]] * (most - len(i))] for i in chunk["instruction"].to_list()]
+            numbers = np.asarray([[*r, *[-1] * (most - len(r))] for r in chunk["request"].to_list()])
+            hidden = tuple(h for h in part["hides"][0].split(",") if h)
+            jobs.append(Job(chunk["position"].to_numpy(), hidden, instructions, numbers))
+    return jobs
+
+
+def embed_jobs(
+    parts: Parts, config: Config, rows: pl.DataFrame, jobs: list[Job], known: dict[str, np.ndarray], method: str, general: str | None
+) -> list[pl.DataFrame]:
+    """Run all jobs; returns the frames of instructed and, if named, general embeddings."""
+    out = np.zeros((rows.height, parts.model.shape.dim), np.float32)
+    alone: dict[int, np.ndarray] = {}
+    names = parts.features.names
+    parts.model.eval()
+    for job in track(jobs, f"embedding users ({method})"):
+        hidden = np.tile(np.isin(names, job.hidden), (len(job.examples), 1))
+        vectors = np.stack([[known[i] for i in row] for row in job.instructions])
+        ask = Ask(job.instructions, vectors, None, config.model.network.instruction_tokens)
+        pack = parts.packer.pack(job.examples, [Ask.general(len(job.examples)), ask], hidden)
+        with torch.inference_mode(), torch.autocast("cpu", dtype=parts.dtype, enabled=parts.dtype != torch.float32):
+            output = parts.model(pack)
+        told = output.embeddings[1].float().numpy()
+        out[job.rows[job.rows >= 0]] = told[job.rows >= 0]
+        if not job.hidden:
+            alone |= dict(zip(job.examples.tolist(), output.embeddings[0][:, 0].float().numpy(), strict=True))
+    frames = [_frame(rows["user"], rows["task"], rows["context"], method, out)]
+    if general:
+        user_of = dict(zip(rows["position"].to_list(), rows["user"].to_list(), strict=True))
+        users = pl.Series("user", [user_of[p] for p in alone], dtype=rows["user"].dtype)
+        empty = pl.Series([""] * len(users), dtype=pl.String)
+        frames.append(_frame(users, empty, empty, general, np.stack(list(alone.values()))))
+    return frames
+
+
+def _frame(user: pl.Series, task: pl.Series, context: pl.Series, method: str, vectors: np.ndarray) -> pl.DataFrame:
+    return pl.DataFrame({
+        "user": user, "task": task, "context": context, "method": pl.Series([method] * len(user), dtype=pl.String),
+        "vector": pl.Series(vectors, dtype=pl.Array(pl.Float32, vectors.shape[1])),
+    })
+
+
+def _describe(table: pl.DataFrame) -> StageReport:
+    counts = table.group_by("method", "task").len("vectors").sort("method", "task")
+    return StageReport(
+        "embeddings",
+        rows={"embeddings": table.height},
+        metrics={"users": table["user"].n_unique(), "width": table["vector"].dtype.shape[0]},
+        tables={"vectors": counts.to_dicts()},
+    )

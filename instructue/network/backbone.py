@@ -1,0 +1,85 @@
+"""The language model with LoRA, run over packed rows. The only module that imports peft.
+
+Works for any decoder of the Llama family in transformers (SmolLM2, Llama, Qwen2): embed_tokens, layers,
+rotary_emb, norm, lm_head. LoRA: Hu et al. 2021 (arXiv 2106.09685).
+"""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from instructue.errors import ConfigError
+from instructue.network.packing import Layout, packed_attention
+
+ATTENTION = "instructue_packed"
+LORA_TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
+
+def _attend(module, query, key, value, attention_mask, scaling, dropout=0.0, *, layout: Layout, **_):
+    return packed_attention(query, key, value, layout, scaling), None
+
+
+class Backbone(nn.Module):
+    """First `layers` layers of a pretrained causal language model, frozen but for LoRA.
+
+    forward(embedded_BLD, layout) -> hidden_BLD after the final norm. `embed` looks tokens up; `logits` applies
+    the language-model head to chosen hidden states.
+    """
+
+    def __init__(self, folder: Path, layers: int, lora_rank: int, dtype: torch.dtype) -> None:
+        super().__init__()
+        import peft
+        from transformers import AttentionInterface, AutoConfig, AutoModelForCausalLM
+
+        AttentionInterface.register(ATTENTION, _attend)
+        available = AutoConfig.from_pretrained(folder).num_hidden_layers
+        if layers > available:
+            raise ConfigError(f"model.network.layers is {layers}, but the language model has {available}; lower it")
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=dtype, num_hidden_layers=layers, attn_implementation=ATTENTION
+        )
+        self.embedding_rms = model.get_input_embeddings().weight.float().pow(2).mean().sqrt().item()
+        lora = peft.LoraConfig(r=lora_rank, lora_alpha=2 * lora_rank, target_modules=LORA_TARGETS, lora_dropout=0.0)
+        self.peft = peft.get_peft_model(model, lora)
+        for module in self.peft.modules():
+            # Autocast does the casting; peft's own would copy every activation to float32 and back.
+            if hasattr(module, "cast_input_dtype_enabled"):
+                module.cast_input_dtype_enabled = False
+        self.width: int = model.config.hidden_size
+
+    @property
+    def _causal(self):
+        return self.peft.base_model.model
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """Token ids of any shape -> their embeddings."""
+        return self._causal.model.embed_tokens(tokens)
+
+    def forward(self, embedded_BLD: Tensor, layout: Layout) -> Tensor:
+        decoder = self._causal.model
+        hidden_BLD = embedded_BLD
+        positions = layout.positions().to(hidden_BLD.device)[None]
+        rotary = decoder.rotary_emb(hidden_BLD, positions)
+        for layer in decoder.layers:
+            hidden_BLD = layer(
+                hidden_BLD, attention_mask=None, position_ids=positions, position_embeddings=rotary, layout=layout
+            )
+        return decoder.norm(hidden_BLD)
+
+    def logits(self, hidden_ND: Tensor) -> Tensor:
+        return self._causal.lm_head(hidden_ND)
+
+    def lora_state(self) -> dict[str, Tensor]:
+        """The LoRA weights alone, by peft's names."""
+        import peft
+
+        return peft.get_peft_model_state_dict(self.peft)
+
+    def load_lora_state(self, state: dict[str, Tensor]) -> None:
+        """Put LoRA weights back; raises ConfigError if a name is missing or unknown."""
+        import peft
+
+        if (wanted := set(self.lora_state())) != set(state):
+            raise ConfigError(f"LoRA weights do not fit: missing {sorted(wanted - set(state))[:3]}, unknown {sorted(set(state) - wanted)[:3]}")
+        peft.set_peft_model_state_dict(self.peft, state)

@@ -1,0 +1,58 @@
+"""The losses, as pure functions of tensors; their parts stay apart.
+
+Legend: N user embeddings (one per history and instruction), A distinct answers, E embedding width,
+B histories, M event texts.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+MIN_TEMPERATURE = 0.01
+
+
+def temperature_of(log_temperature: Tensor) -> Tensor:
+    """The learnt temperature, bounded below so that logits cannot run away (as in CLIP, arXiv 2103.00020)."""
+    return log_temperature.exp().clamp(MIN_TEMPERATURE, 1.0)
+
+
+def contrastive(users_NE: Tensor, answers_AE: Tensor, positive_N: Tensor, excluded_NA: Tensor, temperature: Tensor) -> Tensor:
+    """InfoNCE (arXiv 1807.03748) of unit user embeddings against the batch's distinct answers.
+
+    positive_N numbers each row's right answer; excluded_NA marks answers that are no negatives for a row
+    (equally true ones). The opposite answer to the same question, if among the A, is a hard negative.
+    """
+    logits_NA = users_NE @ answers_AE.T / temperature
+    logits_NA = logits_NA.masked_fill(excluded_NA, float("-inf"))
+    return F.cross_entropy(logits_NA, positive_N)
+
+
+def opposition(users_NE: Tensor, answers_AE: Tensor, positive_N: Tensor, opposite_N: Tensor, temperature: Tensor) -> Tensor:
+    """InfoNCE over the right answer and its opposite alone, for rows that have one (opposite_N >= 0).
+
+    The other negatives are told apart by the instruction; only this pair asks what the history says.
+    Returns zero where no row has an opposite.
+    """
+    rows = torch.nonzero(opposite_N >= 0).squeeze(-1)
+    if not len(rows):
+        return users_NE.sum() * 0
+    users = users_NE[rows]
+    gap = ((answers_AE[positive_N[rows]] - answers_AE[opposite_N[rows]]) * users).sum(-1)
+    return F.softplus(-gap / temperature).mean()
+
+
+def autoregressive(logits_TX: Tensor, targets_T: Tensor) -> Tensor:
+    """Next-token cross-entropy on the answers' tokens, each token the same weight."""
+    return F.cross_entropy(logits_TX.float(), targets_T)
+
+
+def own_texts(general_BE: Tensor, texts_ME: Tensor, own_BM: Tensor, known_BM: Tensor, temperature: Tensor) -> Tensor:
+    """InfoNCE with several positives: the general embedding against event texts of its own history.
+
+    own_BM marks the positives of each history; known_BM marks texts the history also holds though they were
+    drawn for another: neither positive nor negative.
+    """
+    logits_BM = (general_BE @ texts_ME.T / temperature).masked_fill(known_BM & ~own_BM, float("-inf"))
+    log_share = logits_BM.log_softmax(-1)
+    picked = torch.where(own_BM, log_share, torch.zeros_like(log_share)).sum(-1)
+    return -(picked / own_BM.sum(-1).clamp_min(1)).mean()

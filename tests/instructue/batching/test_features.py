@@ -1,0 +1,85 @@
+"""Soft-token features against plain loops over a history's events."""
+
+import numpy as np
+import polars as pl
+import pytest
+
+from instructue.batching.features import BASE_FEATURES, RECENT_DAYS, HistoryFeatures
+from instructue.sources.tables import load_tables
+
+
+@pytest.fixture(scope="module")
+def scene(asked):
+    config, paths = asked
+    tables = load_tables(config, paths)
+    return tables, HistoryFeatures(tables, config.model.network.windows_days, 8)
+
+
+def _events(tables, row, name):
+    history = tables.histories.row(int(row), named=True)
+    frame = tables.events[name].filter((pl.col("user") == history["user"]) & (pl.col("time") < history["snapshot"]))
+    age = (pl.lit(history["snapshot"]) - pl.col("time")).dt.total_microseconds() / 86_400e6
+    return frame.with_columns(age=age)
+
+
+def test_window_tokens_equal_a_plain_computation(scene):
+    tables, features = scene
+    examples = np.array([0, 7, tables.histories.height - 1])
+    tokens, window_BSW, whole_BS = features.pooled(examples)
+    edges = [0.0, *features.windows[:-1], np.inf]
+    for b, row in enumerate(examples):
+        for s, source in enumerate(features.events):
+            events = _events(tables, row, source.name)
+            for w in range(len(features.windows)):
+                inside = events.filter((pl.col("age") > edges[w]) & (pl.col("age") <= edges[w + 1]))
+                slot = window_BSW[b, s, w]
+                assert (slot >= 0) == (inside.height > 0)
+                if slot < 0:
+                    continue
+                figures = tokens.figures_NF[slot]
+                assert figures[0] == pytest.approx(np.log1p(inside.height), rel=1e-5)
+                assert figures[1] == pytest.approx(np.log1p(inside.filter(pl.col("age") <= RECENT_DAYS).height), rel=1e-5)
+                assert figures[2] == pytest.approx(np.log1p(inside["age"].min()), rel=1e-4)
+                assert figures[3] == pytest.approx(np.log1p(inside["age"].max()), rel=1e-4)
+                for place, column in enumerate(source.columns):
+                    assert figures[BASE_FEATURES + place] == pytest.approx(inside[column].log1p().mean(), rel=1e-4, abs=1e-5)
+                ids = inside["text_id"].to_numpy()
+                weight = features.idf[ids] + 1e-3
+                expected = (tables.vectors[ids] * weight[:, None]).sum(0) / weight.sum()
+                np.testing.assert_allclose(tokens.vectors_NV[slot, : expected.shape[0]], expected, rtol=1e-4, atol=1e-5)
+            assert (whole_BS[b, s] >= 0) == (events.height > 0)
+
+
+def test_distinct_texts_and_their_counts(scene):
+    tables, features = scene
+    examples = np.array([3, 11])
+    distinct = features.distinct(examples)
+    for b, row in enumerate(examples):
+        span = slice(distinct.bounds[b], distinct.bounds[b + 1])
+        counted = pl.concat([_events(tables, row, s.name).select("text_id") for s in features.events]).group_by("text_id").len()
+        expected = dict(counted.iter_rows())
+        got = dict(zip(distinct.text[span].tolist(), np.expm1(distinct.figures[span, 0]).round().astype(int).tolist(), strict=True))
+        assert got == expected
+
+
+def test_a_hidden_source_leaves_no_token(scene):
+    tables, features = scene
+    examples = np.arange(6)
+    hidden = np.zeros((6, len(features.names)), bool)
+    hidden[:, [1, len(features.events)]] = True
+    tokens, window_BSW, whole_BS = features.pooled(examples, hidden)
+    assert (window_BSW[:, 1] == -1).all() and (whole_BS[:, 1] == -1).all() and (tokens.source_N != 1).all()
+    assert (features.distinct(examples, hidden).source != 1).all()
+    attributes, slots = features.attribute_tokens(examples, hidden)
+    assert (slots == -1).all() and len(attributes.source_N) == 0
+
+
+def test_idf_is_fitted_on_the_given_histories_only(scene):
+    tables, _ = scene
+    features = HistoryFeatures(tables, [7, 366], 0)
+    training = np.flatnonzero((tables.histories["split"] == "train").to_numpy())
+    features.fit(training)
+    seen = set(features.distinct(training).text.tolist())
+    unseen = [t for t in range(len(tables.vectors)) if t not in seen]
+    assert unseen, "the slice should hold texts that no training history knows"
+    np.testing.assert_allclose(features.idf[unseen], np.log(1 + len(training)), rtol=1e-5)

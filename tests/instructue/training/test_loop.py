@@ -1,0 +1,93 @@
+"""Training: the same seed gives the same losses, a killed run ends where an unbroken one does, labels stay out."""
+
+import polars as pl
+import pytest
+import torch
+
+from instructue.errors import DataError
+from instructue.sources.tables import load_tables
+from instructue.training.build import build
+from instructue.training.fit import load_triplets, make_batches
+from instructue.training.loop import Trainer, train
+
+
+def _start(asked):
+    config, paths = asked
+    tables = load_tables(config, paths)
+    parts = build(config.model, tables, paths)
+    batches = make_batches(config, paths, load_triplets(paths, tables), parts)
+    return Trainer(parts.model, config.model.training, parts.dtype), batches
+
+
+@pytest.fixture(scope="module")
+def unbroken(asked, tmp_path_factory):
+    trainer, batches = _start(asked)
+    train(trainer, batches, tmp_path_factory.mktemp("checkpoints"), "one run")
+    return trainer
+
+
+def test_every_part_is_finite_and_logged_apart(unbroken, asked):
+    assert len(unbroken.history) == asked[0].model.training.steps
+    for row in unbroken.history:
+        assert {"contrastive", "opposition", "autoregressive", "history", "temperature", "gradient_norm"} <= set(row)
+        assert all(torch.isfinite(torch.tensor(v)) for v in row.values())
+
+
+def test_a_killed_run_resumes_to_the_same_losses_to_the_digit(unbroken, asked, tmp_path):
+    class Killed(Exception):
+        pass
+
+    def kill(number, _):
+        if number == 4:
+            raise Killed
+
+    first, batches = _start(asked)
+    with pytest.raises(Killed):
+        train(first, batches, tmp_path, "one run", kill)
+    second, batches = _start(asked)
+    steps = []
+    train(second, batches, tmp_path, "one run", lambda number, _: steps.append(number))
+    assert steps[0] == 4, "it should go on from the checkpoint after step 4"
+    assert second.history == unbroken.history
+
+
+def test_a_checkpoint_of_another_run_is_not_taken(asked, unbroken, tmp_path):
+    unbroken.save(tmp_path, "another run")
+    trainer, _ = _start(asked)
+    assert trainer.resume(tmp_path, "one run") == 0
+    assert trainer.history == []
+
+
+def test_frozen_weights_do_not_move_and_trained_ones_do(asked, unbroken):
+    fresh, _ = _start(asked)
+    before, after = dict(fresh.model.named_parameters()), dict(unbroken.model.named_parameters())
+    for name, parameter in before.items():
+        moved = not torch.equal(parameter, after[name])
+        if not parameter.requires_grad:
+            assert not moved, name
+    assert not torch.equal(before["head.weight"], after["head.weight"])
+
+
+def test_one_batch_can_be_learnt(asked):
+    trainer, batches = _start(asked)
+    batch = batches[0]
+    first = trainer.step(3, batch)
+    for _ in range(12):
+        last = trainer.step(3, batch)
+    assert last["contrastive"] < 0.6 * first["contrastive"]
+    assert last["autoregressive"] < first["autoregressive"]
+
+
+def test_triplets_of_an_evaluation_history_are_refused(asked, tmp_path):
+    config, paths = asked
+    tables = load_tables(config, paths)
+    stranger = tables.histories.filter(pl.col("split") == "evaluation").row(0, named=True)
+    triplets = pl.read_parquet(paths.userqa / "triplets.parquet")
+    planted = triplets.with_columns(
+        example=pl.when(pl.int_range(pl.len()) == 0).then(pl.lit(stranger["example"], pl.UInt32)).otherwise("example")
+    )
+    other = type(paths)(tmp_path)
+    other.userqa.mkdir(parents=True)
+    planted.write_parquet(other.userqa / "triplets.parquet")
+    with pytest.raises(DataError, match="belong to no training history"):
+        load_triplets(other, tables)
