@@ -1,0 +1,158 @@
+"""What the paired comparisons allow one to say: three sentences, and the lists behind them.
+
+A comparison is *ahead* or *behind* only if its 95% interval lies wholly on one side of zero; otherwise undecided.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from instructue.evaluation.names import interval, method_title, metric_title, signed
+from instructue.evaluation.results import GENERAL, MACRO, OURS, PRIMARY, UNTRAINED, Labels, Paired, Results
+
+Outcome = Literal["ahead", "behind", "undecided"]
+OUTCOMES: tuple[Outcome, ...] = ("ahead", "undecided", "behind")
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A comparison that has its difference and interval, so that something may be said of it."""
+
+    family: str | None
+    task: str
+    method: str
+    baseline: str
+    labels: Labels
+    metric: str
+    difference: float
+    low: float
+    high: float
+
+    @property
+    def outcome(self) -> Outcome:
+        return "ahead" if self.low > 0 else "behind" if self.high < 0 else "undecided"
+
+    @property
+    def headline(self) -> bool:
+        """Whether the verdict rests on it: the family's primary metric, all labels."""
+        return self.labels == "all" and self.family is not None and self.metric == PRIMARY[self.family]
+
+
+def judge(results: Results, pair: Paired) -> Judged | None:
+    """None where the difference or its interval is missing."""
+    if pair.difference is None or pair.low is None or pair.high is None:
+        return None
+    known: dict[str, Any] = pair.model_dump() | {"family": results.family_of(pair)}
+    return Judged(**known)
+
+
+def ours(results: Results) -> list[Judged]:
+    """Every comparison of our method that has an interval."""
+    return [found for pair in results.paired if pair.method == OURS and (found := judge(results, pair))]
+
+
+def headline(results: Results) -> list[Judged]:
+    """Those that the verdict rests on: single tasks, primary metric, all labels."""
+    return [pair for pair in ours(results) if pair.headline and pair.task != MACRO]
+
+
+def is_rival(method: str) -> bool:
+    """A method other than our trained model with or without instruction."""
+    return method not in (GENERAL, OURS)
+
+
+def strongest(results: Results) -> dict[str, Judged]:
+    """Per task the comparison with the baseline that comes out best there: the smallest difference."""
+    rivals = [pair for pair in headline(results) if is_rival(pair.baseline)]
+    return {task: _least(p for p in rivals if p.task == task) for task in dict.fromkeys(p.task for p in rivals)}
+
+
+def tally(pairs: Iterable[Judged]) -> dict[Outcome, int]:
+    outcomes = [pair.outcome for pair in pairs]
+    return {kind: outcomes.count(kind) for kind in OUTCOMES}
+
+
+def losses(results: Results) -> list[Judged]:
+    """Every decided loss of ours, on any metric and label count; the verdict's first, then by size."""
+    lost = [pair for pair in ours(results) if pair.outcome == "behind"]
+    return sorted(lost, key=lambda pair: (not pair.headline, pair.difference))
+
+
+def nearly(results: Results) -> list[Judged]:
+    """The verdict's comparisons that are behind in the estimate, but undecided."""
+    found = [pair for pair in headline(results) if pair.outcome == "undecided" and pair.difference < 0]
+    return sorted(found, key=lambda pair: pair.difference)
+
+
+def verdict(results: Results) -> list[tuple[str, str]]:
+    """Three (heading, sentence) for a reader who reads no further; task names stand in backticks."""
+    if not headline(results):
+        return [("Nothing is claimed", "No paired comparison with an interval was made.")]
+    return [
+        ("Where it stands", _against_strongest(results)),
+        ("What training and instruction add", _what_adds(results)),
+        ("Where it loses", _where_it_loses(results)),
+    ]
+
+
+def _least(pairs: Iterable[Judged]) -> Judged:
+    return min(pairs, key=lambda pair: pair.difference)
+
+
+def _quote(pair: Judged, *, name_baseline: bool = False) -> str:
+    rival = f" against {method_title(pair.baseline)}" if name_baseline else ""
+    bounds = interval(pair.low, pair.high, signed)
+    return f"{signed(pair.difference)} {metric_title(pair.metric)} on `{pair.task}`{rival}, 95% interval {bounds}"
+
+
+def _standing(pairs: list[Judged], *, name_baseline: bool = False) -> str:
+    """'ahead on 3 of 8 tasks (at best ...), behind on 1 (...) and undecided on 4'."""
+    parts: list[str] = []
+    for kind, word in (("ahead", "at best"), ("behind", "at worst"), ("undecided", "")):
+        these = sorted((pair for pair in pairs if pair.outcome == kind), key=lambda pair: pair.difference)
+        if not these:
+            continue
+        text = f"{kind} on {len(these)}" + ("" if parts else f" of {_tasks(len(pairs))}")
+        if word:
+            extreme = _quote(these[-1 if kind == "ahead" else 0], name_baseline=name_baseline)
+            text += f" ({extreme})" if len(these) == 1 else f" ({word} {extreme})"
+        parts.append(text)
+    return ", ".join(parts[:-1]) + " and " + parts[-1] if len(parts) > 1 else parts[0]
+
+
+def _tasks(count: int) -> str:
+    return f"{count} task{'' if count == 1 else 's'}"
+
+
+def _against_strongest(results: Results) -> str:
+    pairs = list(strongest(results).values())
+    if not pairs:
+        return "It was compared with no other method, so nothing is said of its standing."
+    return f"Against the strongest baseline of each task it is {_standing(pairs, name_baseline=True)}."
+
+
+def _what_adds(results: Results) -> str:
+    parts = []
+    for baseline, what in (
+        (UNTRAINED, "Against the same network untrained it is"),
+        (GENERAL, "against the same model without an instruction it is"),
+    ):
+        pairs = [pair for pair in headline(results) if pair.baseline == baseline]
+        parts.append(f"{what} {_standing(pairs) if pairs else 'not compared'}")
+    return "; ".join(parts) + "."
+
+
+def _where_it_loses(results: Results, shown: int = 3) -> str:
+    rivals = [pair for pair in headline(results) if is_rival(pair.baseline)]
+    if not rivals:
+        return "Where it loses is not known."
+    lost = [pair for pair in rivals if pair.outcome == "behind"]
+    worst = [_least(p for p in lost if p.task == task) for task in dict.fromkeys(p.task for p in lost)]
+    worst.sort(key=lambda pair: pair.difference)
+    if worst:
+        quoted = "; ".join(_quote(pair, name_baseline=True) for pair in worst[:shown])
+        more = f"; and {_tasks(len(worst) - shown)} more, listed under losses" if len(worst) > shown else ""
+        tasks = _tasks(len({pair.task for pair in rivals}))
+        return f"It loses to one or more baselines on {len(worst)} of {tasks}: {quoted}{more}."
+    nearest = _quote(min(rivals, key=lambda pair: pair.high), name_baseline=True)
+    return f"No comparison with a baseline is a decided loss; the one nearest to it is {nearest}."
