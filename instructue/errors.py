@@ -14,7 +14,10 @@ class DataError(InstructUEError):
 
 
 class ValidationFailed(DataError):
-    """A blocking expectation failed; nothing was published."""
+    """A blocking expectation failed; nothing was published. outcomes and report say all that was found."""
+
+    outcomes: list
+    report: object
 
 
 class LeakageError(InstructUEError):

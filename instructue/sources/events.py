@@ -15,11 +15,12 @@ MISSING = "unknown"
 
 
 def stable_sample(users: pl.Series, keep: int, seed: int = 0) -> pl.Series:
-    """At most `keep` distinct users, chosen by a hash that does not depend on order or platform."""
+    """At most `keep` distinct users, chosen by a hash that does not depend on order or platform; 0 keeps all."""
+    distinct = users.drop_nulls().unique().sort()
     if keep == 0:
-        return users.unique()
-    mixed = ((users.unique().sort().cast(pl.UInt64) + seed) * 2654435761 % 4294967296).alias("h")
-    return users.unique().sort().to_frame("user").with_columns(mixed).sort("h", "user").head(keep)["user"]
+        return distinct
+    mixed = ((distinct.reinterpret(signed=False) + seed) * 2654435761 % 4294967296).alias("h")
+    return distinct.to_frame("user").with_columns(mixed).sort("h", "user").head(keep)["user"]
 
 
 def tidy(dataset: DatasetSpec, source: SourceSpec, rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:

@@ -23,7 +23,8 @@ def as_of_ranges(users: pl.DataFrame, events: pl.DataFrame, name: str) -> pl.Dat
     for column, moment in ((f"{name}_end", "snapshot"), (f"{name}_horizon", "horizon_end")):
         # The last event strictly before the moment; the range ends one past it.
         found = out.sort(moment).join_asof(
-            indexed.sort("time"), left_on=moment, right_on="time", by="user",
+            # All lines of a basket share one time; the last of them must come last.
+            indexed.sort("time", "position"), left_on=moment, right_on="time", by="user",
             strategy="backward", allow_exact_matches=False, check_sortedness=False, coalesce=False,
         )
         end = (pl.col("position") + 1).alias(column)

@@ -34,9 +34,11 @@ def stage_sources(config: Config, paths: Paths) -> StageReport:
             events, own = tidy(dataset, source, reader.rows(source))
             read[source.name] = events
             texts.append(own)
-    keep = stable_sample(read[dataset.event_sources[0].name]["user"], config.data.max_users)
     if config.data.max_users:
-        read = {name: frame.filter(pl.col("user").is_in(keep.implode())) for name, frame in read.items()}
+        keep = stable_sample(read[dataset.event_sources[0].name]["user"], config.data.max_users)
+        # Rows of no user stay in, for validation to name.
+        chosen = pl.col("user").is_in(keep.implode()) | pl.col("user").is_null()
+        read = {name: frame.filter(chosen) for name, frame in read.items()}
     numbered = number_texts(texts)
     report = StageReport("sources", rows={"texts": numbered.height})
     with replacing(paths.staged) as temporary:

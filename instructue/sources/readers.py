@@ -1,10 +1,12 @@
 """Reads a described data set's tables with DuckDB; the only module that opens a team's own files."""
 
 import importlib.util
+import re
 from pathlib import Path
 
 import duckdb
 import polars as pl
+import pyarrow as pa
 
 from instructue.errors import ConfigError, DataError
 from instructue.sources.spec import DatasetSpec, SourceSpec
@@ -66,18 +68,45 @@ class Reader:
         self.connection.close()
 
     def rows(self, source: SourceSpec) -> pl.DataFrame:
-        """All rows of one source, as its query gives them, user column renamed to `user`.
+        """All rows of one source, as its query gives them, user column renamed to `user` and made Int64.
 
-        Raises DataError naming the file when a file is damaged, and the column when the query lacks one.
+        Raises DataError naming the files when one is damaged, and a column that is missing or of the wrong type.
         """
-        path = self.folder / self.dataset.tables[source.file]
         try:
             frame = pl.from_arrow(self.connection.sql(source.query).to_arrow_table())
-        except duckdb.Error as error:
-            raise DataError(f"source {source.name!r} from {path} cannot be read: {error}") from error
+        except (duckdb.Error, pa.ArrowException, UnicodeDecodeError) as error:
+            raise DataError(f"source {source.name!r} from {self._files(source)} cannot be read: {error}") from error
         needed = {"row", self.dataset.user, *source.attributes, *source.columns, *source.key}
         if source.kind == "events":
             needed.add("time")
         if missing := sorted(needed - set(frame.columns)):
             raise DataError(f"source {source.name!r}: its query gives no column {missing}; it gives {frame.columns}")
-        return frame.rename({self.dataset.user: "user"})
+        return self._typed(source, frame.rename({self.dataset.user: "user"}))
+
+    def _files(self, source: SourceSpec) -> str:
+        """The files that a source's query reads, its own first."""
+        others = [t for t in self.dataset.tables if t != source.file and re.search(rf"\b{t}\b", source.query)]
+        own, *more = [str(self.folder / self.dataset.tables[t]) for t in (source.file, *others)]
+        return own + (f" (joined with {', '.join(more)})" if more else "")
+
+    def _typed(self, source: SourceSpec, frame: pl.DataFrame) -> pl.DataFrame:
+        wanted = {"row": "a whole number", "user": "a whole number", **dict.fromkeys(source.columns, "a number")}
+        if source.kind == "events":
+            wanted["time"] = "a date or time"
+        for column, kind in wanted.items():
+            found = frame.schema[column]
+            fits = {
+                "a whole number": found.is_integer(),
+                "a number": found.is_numeric(),
+                "a date or time": found in (pl.Date, pl.Datetime),
+            }
+            if not fits[kind]:
+                name = self.dataset.user if column == "user" else column
+                raise DataError(
+                    f"source {source.name!r} from {self._files(source)}: {name!r} must be {kind}, it is {found}; "
+                    "have columns been swapped? Mend the file or the query"
+                )
+        try:
+            return frame.with_columns(pl.col("user").cast(pl.Int64))
+        except pl.exceptions.InvalidOperationError as error:
+            raise DataError(f"source {source.name!r}: {self.dataset.user!r} does not fit 64 bits: {error}") from error

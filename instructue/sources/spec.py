@@ -1,5 +1,6 @@
 """A source is a row of data: one pydantic model describes any of them, read from datasets/*.yaml."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -54,18 +55,72 @@ class SourceSpec(_Spec):
 
 
 class FactSpec(_Spec):
-    """One kind of fact to ask about: a row of data read by instructue.userqa.facts."""
+    """One kind of fact to ask about: a row of data read by instructue.userqa.facts.
+
+    Templates may hold {who} (the data set's noun for a user), {span} (the window in words), {value} (what is
+    asked about, for shapes with an attribute and a yes or no) and {answer} (what was true, for the others).
+    """
 
     name: Name
-    shape: Literal["occurs", "any", "change", "count", "top", "new", "when", "habit", "absent"]
+    shape: Literal["occurs", "new", "absent", "any", "follows", "change", "share", "count", "when", "top"]
+    about: Literal["horizon", "history"] = Field("horizon", description="Which side of the snapshot the fact lies on")
     source: Name
-    attribute: Name | None = Field(None, description="The attribute whose values are asked about")
-    where: str | None = Field(None, description="Polars SQL condition on the event, e.g. 'coupon > 0'")
-    measure: str | None = Field(None, description="'count' or a numeric column, for change and count")
-    days: int = Field(28, ge=1, le=366, description="Length of the horizon in days")
-    ask: str = Field(description="Template of the instruction; {value} and {days} may appear")
-    yes: str = Field(description="Template of the answer, or of its positive form")
-    no: str | None = Field(None, description="Template of the negative form, for yes/no shapes")
+    attribute: Name | None = Field(None, description="The attribute whose values are asked about or answered with")
+    where: str | None = Field(None, description="SQL condition on an event's numbers and attributes: 'coupon > 0'")
+    measure: str = Field("count", description="'count' of events, or the numeric column to sum")
+    mean: bool = Field(False, description="count: the measure per event in place of its sum")
+    days: int | None = Field(28, ge=1, le=366, description="Length of the window; null takes the whole history")
+    at_least: int = Field(1, ge=1, description="Events that make a yes; for open answers, events needed to have one")
+    then: Name | None = Field(None, description="follows: the source whose event answers one of `source`")
+    match: Name | None = Field(None, description="follows: the attribute that both sources share")
+    rank: Literal["count", "telling"] = Field("count", description="top: by measure, or by measure x rarity among users")
+    fresh: bool = Field(False, description="top: only values that the history lacks")
+    size: int = Field(3, ge=1, le=5, description="top: longest list")
+    bounds: list[float] = Field([], description="change, share, count: ascending limits between the words")
+    words: list[str] = Field([], description="change, share, count: what {answer} says, one more than bounds")
+    skip: list[str] = Field([], description="Values that mean nothing and are never asked about")
+    ask: str = Field(description="Template of the instruction")
+    answer: str = Field(description="Template of the answer, or of its positive form")
+    otherwise: str | None = Field(None, description="Template of the negative form, for yes/no shapes")
+
+    @property
+    def binary(self) -> bool:
+        """Whether the answer is yes or no."""
+        return self.shape in {"occurs", "new", "absent", "any", "follows"}
+
+    @property
+    def slot(self) -> bool:
+        """Whether the instruction asks about one value of the attribute."""
+        return self.binary and self.shape != "any"
+
+    @model_validator(mode="after")
+    def _complete(self) -> "FactSpec":
+        problem = next((text for wrong, text in self._problems() if wrong), None)
+        if problem:
+            raise ValueError(f"fact {self.name!r} ({self.shape}): {problem}")
+        return self
+
+    def _problems(self) -> list[tuple[bool, str]]:
+        bucketed = self.shape in {"change", "share", "count"}
+        texts = [self.ask, self.answer, self.otherwise or ""]
+        slots = {slot for text in texts for slot in re.findall(r"{(\w*)}", text)}
+        inner = "{value}" if self.slot else "{answer}"
+        needs_slot = texts if self.slot else [] if self.binary else [self.answer]
+        ahead = self.shape in {"new", "follows", "change"} or self.fresh
+        return [
+            (self.binary != (self.otherwise is not None), "a yes/no shape needs `otherwise`, another must not have it"),
+            (self.shape not in {"any", "share", "count", "change"} and self.attribute is None, "needs an attribute"),
+            (bucketed and len(self.words) != len(self.bounds) + 1, "needs one word more than bounds"),
+            (not bucketed and bool(self.words or self.bounds), "takes neither bounds nor words"),
+            (sorted(set(self.bounds)) != self.bounds, f"bounds must ascend, got {self.bounds}"),
+            (self.shape == "share" and self.where is None, "needs `where`: the share of what?"),
+            ((self.shape == "follows") != (self.then is not None and self.match is not None), "`then` and `match` are for follows"),
+            (ahead and self.about != "horizon", "is about the horizon"),
+            (self.shape == "absent" and (self.about != "history" or self.days is None), "is about the history's last days"),
+            (self.about == "horizon" and self.days is None, "a horizon needs days"),
+            (not slots <= {"who", "span", "value", "answer"}, f"unknown slots in {sorted(slots)}"),
+            (any(inner not in text for text in needs_slot), f"every template that needs it must hold {inner}"),
+        ]
 
 
 class DatasetSpec(_Spec):
@@ -126,5 +181,8 @@ def load_dataset(name_or_path: str) -> DatasetSpec:
         raise ConfigError(f"no data set description at {path}; known by name: {known}, or give a path to a .yaml file")
     try:
         return DatasetSpec.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (ValidationError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: {error}") from error
+    except ValidationError as error:
+        lines = [f"  {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        raise ConfigError(f"{path} is not a valid data set description:\n" + "\n".join(lines[:20])) from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not YAML: {error}") from error

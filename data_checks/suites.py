@@ -1,0 +1,160 @@
+"""Each source's suite, derived from its SourceSpec: the rules, and the figures that rules about the table read."""
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import polars as pl
+
+from data_checks.own_rules import OWN_RULES
+from data_checks.rules import (
+    Rule,
+    among,
+    at_least_one_row,
+    between_times,
+    form,
+    given,
+    share_within,
+    unique,
+    within,
+)
+from instructue.sources.spec import DatasetSpec, SourceSpec
+
+UNKNOWN = "unknown"  # how a missing or unmatched attribute reads in an event text
+MOST_UNKNOWN_TEXTS = 0.2
+SOME_UNKNOWN_USERS, MOST_UNKNOWN_USERS = 0.05, 0.5
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Rules of one source with what they are judged on: rows (times as naive local clock) and figures."""
+
+    source: str
+    rules: list[Rule]
+    rows: pl.DataFrame
+    figures: dict[str, Any]
+
+
+def source_suite(
+    dataset: DatasetSpec, source: SourceSpec, tables: dict[str, pl.DataFrame], texts: pl.DataFrame
+) -> Suite:
+    """The suite of one staged table. Rules on a column that is missing or of the wrong type are left out:
+    the rules `columns` and `types`, which block, then speak for it.
+    """
+    table = tables[source.name]
+    rules, figures, sound = form(layout(dataset, source), dict(table.schema))
+    rules, rows = [*rules, at_least_one_row()], table.select(sound)
+    if not rows.is_empty():
+        rows = _readable(source, rows, texts)
+        rules += [r for r in _row_rules(dataset, source, texts) if set(r.columns) <= set(rows.columns)]
+        for more, values in (
+            _users(dataset, source, tables),
+            _unknown_texts(source, rows, texts),
+            _own(dataset, source, rows),
+        ):
+            rules += more
+            figures |= values
+    return Suite(source.name, rules, rows, figures)
+
+
+def layout(dataset: DatasetSpec, source: SourceSpec) -> dict[str, Any]:
+    """Column -> its type in the staged table; None where any type will do."""
+    ends: dict[str, Any] = {"row": pl.UInt32(), "user": pl.Int64(), "text_id": pl.UInt32()}
+    if source.kind == "attributes":
+        return ends | {"attribute": pl.String()}
+    numbers = {c: pl.Float64() for c in source.columns}
+    keys = {c: None for c in key_columns(dataset, source) if c not in {"user", "time", *source.attributes}}
+    return ends | {"time": pl.Datetime("us", dataset.timezone)} | numbers | keys
+
+
+def key_columns(dataset: DatasetSpec, source: SourceSpec) -> list[str]:
+    """The key under its staged names; an attribute table is long, so there the attribute is part of it."""
+    renamed = ["user" if c == dataset.user else c for c in source.key]
+    return [*renamed, "attribute"] if source.kind == "attributes" else renamed
+
+
+def _readable(source: SourceSpec, rows: pl.DataFrame, texts: pl.DataFrame) -> pl.DataFrame:
+    """Rows with naive local times and, of their texts, the source and the attributes that are mapped or in the key."""
+    if "time" in rows.columns:
+        rows = rows.with_columns(pl.col("time").dt.replace_time_zone(None))
+    if "text_id" not in rows.columns:
+        return rows
+    wanted = [a for a in source.attributes if source.kind == "events" and (a in source.maps or a in source.key)]
+    of_text = texts.select("text_id", pl.col("source", *wanted).cast(pl.Categorical)).rename({"source": "text_source"})
+    return rows.join(of_text, on="text_id", how="left", maintain_order="left")
+
+
+def _row_rules(dataset: DatasetSpec, source: SourceSpec, texts: pl.DataFrame) -> list[Rule]:
+    keys = key_columns(dataset, source)
+    rules = [given("user")]
+    if source.kind == "events":
+        start = datetime.fromisoformat(source.not_before or dataset.start)
+        rules += [
+            given("time", " that its local clock has shown"),
+            between_times("time", start, datetime.fromisoformat(dataset.end)),
+        ]
+    for name, bounds in (({"amount": source.amount} if source.amount else {}) | source.numbers).items():
+        rules += [given(name), within(name, bounds.min, bounds.max)]
+    rules += [given(key) for key in keys if key not in {"user", "time", "attribute", *source.attributes}]
+    rules.append(unique(keys))
+    rules.append(given("text_id"))
+    rules.append(given("text_source", ": its text is in the dictionary of texts"))
+    rules.append(
+        among("text_fits", "the text of every row was made for this source", "text_source", [source.name], source.name)
+    )
+    if source.kind == "attributes":
+        sentence = f"attribute is one of {', '.join(source.attributes)}"
+        return [*rules, among("attribute_known", sentence, "attribute", source.attributes, "a described attribute")]
+    for name, words in source.maps.items():
+        also = [
+            file
+            for table, file in dataset.tables.items()
+            if table != source.file and re.search(rf"\b{table}\b", source.query)
+        ]
+        hint = f" (the code may come from {', '.join(also)})" if also else ""
+        sentence = f"{name} is a code that the data set's description puts into words{hint}"
+        rules.append(
+            among(f"{name}_mapped", sentence, name, sorted({*words.values(), UNKNOWN}), f"one of {len(words)} codes")
+        )
+    return rules
+
+
+def _users(
+    dataset: DatasetSpec, source: SourceSpec, tables: dict[str, pl.DataFrame]
+) -> tuple[list[Rule], dict[str, Any]]:
+    """How many of a source's users the first event source knows: few means that a user column holds something else."""
+    first = dataset.event_sources[0].name
+    if source.name == first or any("user" not in tables[n].columns for n in (first, source.name)):
+        return [], {}
+    known, own = tables[first]["user"].drop_nulls().unique(), tables[source.name]["user"].drop_nulls().unique()
+    share = 1 - own.is_in(known.implode()).mean() if len(own) and known.dtype == own.dtype else 1.0
+    words = f"of its users, the share that {first} does not know is at most"
+    return [
+        share_within("users_match", f"{words} {MOST_UNKNOWN_USERS:.0%}", MOST_UNKNOWN_USERS, "critical"),
+        share_within("users_known", f"{words} {SOME_UNKNOWN_USERS:.0%}", SOME_UNKNOWN_USERS),
+    ], {"users_match": share, "users_known": share}
+
+
+def _unknown_texts(source: SourceSpec, rows: pl.DataFrame, texts: pl.DataFrame) -> tuple[list[Rule], dict[str, Any]]:
+    if source.kind == "attributes" or "text_id" not in rows.columns:
+        return [], {}
+    rules, figures = [], {}
+    for name in source.attributes:
+        unknown = texts.filter(pl.col("source") == source.name, pl.col(name) == UNKNOWN)["text_id"]
+        figures[f"{name}_filled"] = rows["text_id"].is_in(unknown.implode()).mean() or 0.0
+        sentence = f"the share of rows whose {name} is unknown is at most {MOST_UNKNOWN_TEXTS:.0%}"
+        rules.append(share_within(f"{name}_filled", sentence, MOST_UNKNOWN_TEXTS))
+    return rules, figures
+
+
+def _own(dataset: DatasetSpec, source: SourceSpec, rows: pl.DataFrame) -> tuple[list[Rule], dict[str, Any]]:
+    rules, figures = [], {}
+    for own in OWN_RULES.get(dataset.name, {}).get(source.name, []):
+        try:
+            value = rows.select(own.figure).item()
+        except pl.exceptions.ColumnNotFoundError:
+            continue  # `columns` or `types` has failed and says so
+        figures[own.rule.name] = float("nan") if value is None else float(value)
+        rules.append(own.rule)
+    return rules, figures

@@ -1,0 +1,127 @@
+"""Shared fixtures: a small slice of the real data set, and projects that read it."""
+
+import os
+
+# Before any library starts its threads or its telemetry.
+os.environ.update(
+    OMP_NUM_THREADS="1",
+    POLARS_MAX_THREADS="2",
+    TOKENIZERS_PARALLELISM="false",
+    HF_HUB_OFFLINE="1",
+    GX_ANALYTICS_ENABLED="false",
+    MLFLOW_DISABLE_TELEMETRY="true",
+    DO_NOT_TRACK="true",
+    DVC_NO_ANALYTICS="1",
+)
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from instructue.config import Config, parse_config, with_variant
+from instructue.paths import Paths
+from instructue.sources.readers import data_folder
+from instructue.sources.spec import load_dataset
+
+ROOT = Path(__file__).parent.parent
+HOUSEHOLDS = 60
+
+MakeProject = Callable[..., tuple[Config, Paths]]
+
+
+@pytest.fixture(scope="session")
+def slice_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Complete Journey's own files cut to 60 households: redeemers first, then those with demographics, then the rest.
+
+    Read only: a test that changes a file works on a copy. Promotions are those of what the households bought, where
+    and when; products and coupons those that they met.
+    """
+    import duckdb
+
+    origin, folder = data_folder(load_dataset("complete_journey")), tmp_path_factory.mktemp("slice")
+    with duckdb.connect() as db:
+        for path in origin.glob("*.parquet"):
+            rows = f"read_parquet('{path}', file_row_number=true)"
+            db.execute(f"create view {path.stem} as select * exclude file_row_number, file_row_number as n from {rows}")
+        db.execute(f"""
+            create table chosen as
+              (select distinct household_id from coupon_redemptions order by 1 limit {HOUSEHOLDS // 3})
+              union (select household_id from demographics anti join coupon_redemptions using (household_id)
+                     order by 1 limit {HOUSEHOLDS // 3});
+            insert into chosen select distinct household_id from transactions
+              where household_id not in (from chosen) and household_id not in (select household_id from demographics)
+              order by 1 limit {HOUSEHOLDS} - (select count(*) from chosen);
+            create table bought as select * from transactions where household_id in (from chosen);
+            create table redeemed as select * from coupon_redemptions where household_id in (from chosen);
+            create table offered as select * from coupons where product_id in (select product_id from bought)
+              or coupon_upc in (select coupon_upc from redeemed);
+        """)
+        kept = {
+            "transactions": "from bought",
+            "coupon_redemptions": "from redeemed",
+            "coupons": "from offered",
+            "products": "from products semi join (from bought select product_id union from offered select product_id) "
+            "using (product_id)",
+            "promotions": "from promotions semi join bought using (product_id, store_id, week)",
+            "campaigns": "from campaigns where household_id in (from chosen)",
+            "campaign_descriptions": "from campaign_descriptions",
+            "demographics": "from demographics where household_id in (from chosen)",
+        }
+        for table, query in kept.items():
+            db.execute(f"copy (select * exclude n {query} order by n) to '{folder / table}.parquet' (compression zstd)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def make_project(slice_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> MakeProject:
+    """make_project(folder=None, root=None, changes=None) -> (config, paths).
+
+    The committed params.yaml in its debug variant, with `changes` as {"section.key": value}, reading `folder`
+    (default: the slice), in `root` (default: a new one).
+    """
+
+    def make(
+        folder: Path | None = None, root: Path | None = None, changes: dict[str, Any] | None = None
+    ) -> tuple[Config, Paths]:
+        root = root or tmp_path_factory.mktemp("project")
+        raw = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+        raw["variants"]["test"] = {
+            **raw["variants"]["debug"],
+            "data.folder": str(folder or slice_folder),
+            **(changes or {}),
+        }
+        changed = with_variant(raw, "test")
+        (root / "params.yaml").write_text(yaml.safe_dump(changed, sort_keys=False), encoding="utf-8")
+        return parse_config(changed, "params.yaml"), Paths(root)
+
+    return make
+
+
+@pytest.fixture
+def project(make_project: MakeProject, tmp_path: Path) -> tuple[Config, Paths]:
+    """A fresh, empty project on the slice, in this test's own folder."""
+    return make_project(root=tmp_path)
+
+
+@pytest.fixture(scope="session")
+def staged(make_project: MakeProject) -> tuple[Config, Paths]:
+    """A project whose `sources` stage has run on the slice. Read only."""
+    from instructue.stages import STAGES
+
+    config, paths = make_project()
+    STAGES["sources"](config, paths)
+    return config, paths
+
+
+@pytest.fixture(scope="session")
+def published(make_project: MakeProject) -> tuple[Config, Paths]:
+    """A project whose `sources` and `validation` stages have run on the slice. Read only."""
+    from instructue.stages import STAGES
+
+    config, paths = make_project()
+    for stage in ("sources", "validation"):
+        STAGES[stage](config, paths)
+    return config, paths
