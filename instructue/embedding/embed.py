@@ -40,8 +40,8 @@ def embed_tasks(config: Config, paths: Paths, requests: pl.DataFrame) -> StageRe
     trained = load(paths.model, config.model, tables, paths)
     rows = _with_examples(tables, requests)
     jobs = make_jobs(rows, config.embeddings.batch_users)
-    vectors = TextEncoder(paths.text_encoder).encode(sorted(rows["instruction"].unique()))
-    known = dict(zip(sorted(rows["instruction"].unique()), vectors, strict=True))
+    instructions = sorted(rows["instruction"].unique())
+    known = dict(zip(instructions, TextEncoder(paths.text_encoder).encode(instructions), strict=True))
     frames = embed_jobs(trained, config, rows, jobs, known, OURS, GENERAL)
     if config.embeddings.untrained:
         fresh = build(config.model, tables, paths)
@@ -68,7 +68,9 @@ def make_jobs(rows: pl.DataFrame, batch: int) -> list[Job]:
     """Group requests by history and hidden sources, sort by their number, cut into batches."""
     grouped = (
         rows.with_columns(pl.col("hides").list.sort().list.join(","))
-        .sort("hides", "position", "request")
+        .with_columns(pl.col("instruction").str.len_chars().alias("length"))
+        # Short instructions first, so that the two halves of a row pad little.
+        .sort("hides", "position", "length", "request")
         .group_by("hides", "position", maintain_order=True)
         .agg("request", "instruction")
         .with_columns(pl.col("request").list.len().alias("count"))
@@ -97,12 +99,11 @@ def embed_jobs(
     parts.model.eval()
     for job in track(jobs, f"embedding users ({method})"):
         hidden = np.tile(np.isin(names, job.hidden), (len(job.examples), 1))
-        vectors = np.stack([[known[i] for i in row] for row in job.instructions])
-        ask = Ask(job.instructions, vectors, None, config.model.network.instruction_tokens)
-        pack = parts.packer.pack(job.examples, [Ask.general(len(job.examples)), ask], hidden)
+        asks = [_ask(half, known, config.model.network.instruction_tokens) for half in _halves(job.instructions)]
+        pack = parts.packer.pack(job.examples, [Ask.general(len(job.examples)), *asks], hidden)
         with torch.inference_mode(), torch.autocast("cpu", dtype=parts.dtype, enabled=parts.dtype != torch.float32):
             output = parts.model(pack)
-        told = output.embeddings[1].float().numpy()
+        told = torch.cat(output.embeddings[1:], dim=1).float().numpy()
         out[job.rows[job.rows >= 0]] = told[job.rows >= 0]
         if not job.hidden:
             alone |= dict(zip(job.examples.tolist(), output.embeddings[0][:, 0].float().numpy(), strict=True))
@@ -113,6 +114,17 @@ def embed_jobs(
         empty = pl.Series([""] * len(users), dtype=pl.String)
         frames.append(_frame(users, empty, empty, general, np.stack(list(alone.values()))))
     return frames
+
+
+def _halves(instructions: list[list[str]]) -> list[list[list[str]]]:
+    """A batch's instructions as its shorter and its longer half: two groups pad less than one."""
+    half = (len(instructions[0]) + 1) // 2
+    parts = [[row[:half] for row in instructions], [row[half:] for row in instructions]]
+    return [part for part in parts if part[0]]
+
+
+def _ask(instructions: list[list[str]], known: dict[str, np.ndarray], limit: int) -> Ask:
+    return Ask(instructions, np.stack([[known[i] for i in row] for row in instructions]), None, limit)
 
 
 def _frame(user: pl.Series, task: pl.Series, context: pl.Series, method: str, vectors: np.ndarray) -> pl.DataFrame:
