@@ -116,6 +116,8 @@ class EmbeddingsConfig(Section):
 class EvaluationConfig(Section):
     folds: int = Field(ge=2, le=20, description="Folds over users")
     repeats: int = Field(ge=1, le=20, description="Times the folds are drawn anew")
+    inner_folds: int = Field(ge=2, le=20, description="Folds of the training users that a probe's strength is chosen on")
+    few_labels: list[int] = Field(description="Numbers of labelled rows to judge with too, beside all of them")
     bootstrap: int = Field(ge=100, description="Draws of users for the 95% intervals")
     tasks: list[str] = Field(description="Tasks to run, by name; empty runs all of the data set's")
     seed: int = Field(ge=0)

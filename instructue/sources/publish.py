@@ -66,7 +66,7 @@ def validate_and_publish(config: Config, paths: Paths) -> StageReport:
     report = _report(dataset, tables, bad, outcomes, paths)
     if stopping := [o for o in outcomes if o.blocking and not o.passed]:
         failure = ValidationFailed(_message(stopping, outcomes, tables, origins, config, paths))
-        failure.outcomes, failure.report = outcomes, report  # type: ignore[attr-defined]
+        failure.outcomes, failure.report = outcomes, report
         raise failure
     _publish(paths, tables, bad)
     return report

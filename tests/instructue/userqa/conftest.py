@@ -1,0 +1,39 @@
+"""A project on the slice with histories, template-worded UserQA and the 2-layer cut of the real language model.
+
+Without the text encoder, which UserQA never reads: its vectors, half a minute's work, are left empty.
+"""
+
+import numpy as np
+import polars as pl
+import pytest
+from safetensors.numpy import save_file
+
+from instructue.config import Config
+from instructue.files import write_json
+from instructue.models.bring import MANIFEST, bring_language_model
+from instructue.paths import Paths
+from instructue.sources.histories import build_histories
+from instructue.sources.ingest import write_table
+from instructue.sources.snapshots import plan_snapshots
+from instructue.sources.spec import load_dataset
+from instructue.sources.tables import VECTORS, load_events
+from instructue.userqa.generate import build_userqa
+
+
+@pytest.fixture(scope="session")
+def asked(make_project, published) -> tuple[Config, Paths]:
+    """Read only."""
+    changes = {"userqa.teacher": "template", "histories.training_snapshots": 3}
+    config, paths = make_project(changes=changes)
+    paths.histories.mkdir(parents=True)
+    paths.sources.symlink_to(published[1].sources)
+    dataset = load_dataset(config.data.dataset)
+    snapshots = plan_snapshots(config.histories, dataset.timezone)
+    table = build_histories(dataset, load_events(dataset, paths), snapshots, config.histories.min_events)
+    write_table(table, paths.histories / "histories.parquet")
+    texts = pl.read_parquet(paths.texts()).height
+    save_file({"vectors": np.zeros((texts, 1), np.float32)}, str(paths.histories / VECTORS))
+    bring_language_model(config.base_models.language, paths.language_model)
+    write_json(paths.base_models / MANIFEST, {"language": {"sha256": {"model.safetensors": "the cut"}}})
+    build_userqa(config, paths)
+    return config, paths
