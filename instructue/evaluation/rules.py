@@ -1,0 +1,150 @@
+"""What happened to whom: the label of a task as a row of data, in four kinds. No source or column is named here.
+
+A rule reads a Population's future (or its attribute tables) and says who enters the task and with which label.
+"""
+
+from typing import Annotated, Literal
+
+import numpy as np
+import polars as pl
+from pydantic import BaseModel, ConfigDict, Field
+
+from instructue.errors import ConfigError
+from instructue.evaluation.population import Population
+from instructue.sources.spec import DatasetSpec, Name
+
+LABELS = {"user": pl.Int64, "context": pl.String, "label": pl.Boolean}
+Days = Annotated[int, Field(ge=1, le=366, description="Local calendar days after the snapshot")]
+
+
+class Rule(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class AttributeIn(Rule):
+    """Users with a filled attribute; positive if its value is one of `values`."""
+
+    rule: Literal["attribute_in"]
+    source: Name
+    attribute: Name
+    values: list[str] = Field(min_length=1)
+
+    def labels(self, population: Population) -> pl.DataFrame:
+        rows = population.profile(self.source).filter(pl.col("attribute") == self.attribute)
+        return rows.select("user", context=pl.lit(""), label=pl.col("value").is_in(self.values))
+
+
+class Occurs(Rule):
+    """All users; positive if an event that meets `where` happens within `days`."""
+
+    rule: Literal["occurs"]
+    source: Name
+    where: str = Field(description="SQL condition on an event's numbers and attributes: \"category = 'coffee'\"")
+    days: Days
+
+    def labels(self, population: Population) -> pl.DataFrame:
+        found = filtered(population.future(self.source, self.days), self.where)["user"].unique()
+        return population.users.to_frame("user").select("user", context=pl.lit(""), label=pl.col("user").is_in(found.implode()))
+
+
+class Responds(Rule):
+    """One row per user and offer received soon after the snapshot; positive if a response to it follows.
+
+    `by` is the attribute that names the offer in both sources, and the row's context.
+    """
+
+    rule: Literal["responds"]
+    offer: Name
+    response: Name
+    by: Name
+    offered_within_days: Days
+    days: Days
+
+    def offers(self, population: Population) -> pl.DataFrame:
+        """Distinct (user, context) with the offer's attributes, the first of a user's where it came twice."""
+        offers = population.future(self.offer, self.offered_within_days).sort("user", "time", "row")
+        return offers.with_columns(context=pl.col(self.by)).unique(["user", "context"], keep="first").sort("user", "context")
+
+    def labels(self, population: Population) -> pl.DataFrame:
+        responses = population.future(self.response, self.days).select("user", context=pl.col(self.by), answered="time")
+        offers = self.offers(population).select("user", "context", "time")
+        last = responses.group_by("user", "context").agg(pl.col("answered").max())
+        label = (pl.col("answered") >= pl.col("time")).fill_null(False)
+        return offers.join(last, on=["user", "context"], how="left").select("user", "context", label=label).sort("user", "context")
+
+
+class Items(Rule):
+    """Users with at least one relevant item within `days`; an item is a value of `attribute`, ranked among a catalogue.
+
+    The catalogue holds the values that at least `min_users` users had before the snapshot in events that meet
+    `where`. With `new_only`, a user's items are those that he or she never had before.
+    """
+
+    rule: Literal["items"]
+    source: Name
+    attribute: Name
+    where: str | None = None
+    min_users: int = Field(ge=1)
+    new_only: bool = False
+    days: Days
+
+    def catalogue(self, population: Population) -> list[str]:
+        past = population.with_attributes(self.source, population.past(self.source))
+        events = filtered(past, self.where) if self.where else past
+        support = events.group_by(self.attribute).agg(pl.col("user").n_unique().alias("users"))
+        return support.filter(pl.col("users") >= self.min_users)[self.attribute].drop_nulls().sort().to_list()
+
+    def occasions(self, population: Population, catalogue: list[str], *, future: bool) -> np.ndarray:
+        """Distinct times per user and item, float32 [population, items], before the snapshot or within `days` after it."""
+        if future:
+            events = population.future(self.source, self.days)
+            events = events.with_columns(position=pl.Series(population.positions(events["user"])))
+        else:
+            events = population.past(self.source)
+        values = population.tables.texts[self.attribute].gather(events["text_id"])
+        item = values.replace_strict(catalogue, range(len(catalogue)), default=-1, return_dtype=pl.Int64)
+        times = events.select("position", "time").with_columns(item=item).filter(pl.col("item") >= 0).unique()
+        found = times.group_by("position", "item").len()
+        counts = np.zeros((population.size, len(catalogue)), np.float32)
+        counts[found["position"].to_numpy(), found["item"].to_numpy()] = found["len"].to_numpy()
+        return counts
+
+    def labels(self, population: Population) -> pl.DataFrame:
+        """The users who enter the task; their relevant items are in `relevant`."""
+        catalogue = self.catalogue(population)
+        some = self.relevant(population, catalogue).any(axis=1)
+        return population.users.filter(pl.Series(some)).to_frame("user").select("user", context=pl.lit(""), label=pl.lit(True))
+
+    def relevant(self, population: Population, catalogue: list[str]) -> np.ndarray:
+        """Which items are right for whom, bool [population, items]."""
+        happened = self.occasions(population, catalogue, future=True) > 0
+        return happened & ~(self.occasions(population, catalogue, future=False) > 0) if self.new_only else happened
+
+
+LabelRule = Annotated[AttributeIn | Occurs | Responds | Items, Field(discriminator="rule")]
+
+
+def filtered(events: pl.DataFrame, where: str) -> pl.DataFrame:
+    """Events that meet a SQL condition. Raises ConfigError if it does not parse or names an unknown column."""
+    try:
+        return events.filter(pl.sql_expr(where))
+    except (pl.exceptions.PolarsError, TypeError) as error:
+        raise ConfigError(f"condition {where!r} cannot be applied: {error}; columns are {events.columns}") from None
+
+
+def check_rule(rule: Rule, dataset: DatasetSpec) -> list[str]:
+    """What a rule names that the data set lacks, as lines for people; empty if all is there."""
+    problems = []
+    named = {field: getattr(rule, field, None) for field in ("source", "offer", "response")}
+    known = {s.name: s for s in dataset.sources}
+    sources = {field: name for field, name in named.items() if name is not None}
+    for field, name in sources.items():
+        kind = "attributes" if isinstance(rule, AttributeIn) else "events"
+        if name not in known or known[name].kind != kind:
+            options = [s.name for s in dataset.sources if s.kind == kind]
+            problems.append(f"{field} {name!r} is not a source of kind {kind}; those are {options}")
+    attribute = getattr(rule, "attribute", None) or getattr(rule, "by", None)
+    for name in sources.values():
+        if attribute and name in known and attribute not in known[name].attributes:
+            problems.append(f"source {name!r} has no attribute {attribute!r}; it has {known[name].attributes}")
+    return problems
