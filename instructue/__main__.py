@@ -1,0 +1,131 @@
+"""python -m instructue STAGE: run one stage of the chain. Other verbs: params, results, doctor."""
+
+import argparse
+import contextlib
+import logging
+import sys
+import time
+from pathlib import Path
+
+import yaml
+
+from instructue.config import load_config, with_variant
+from instructue.errors import InstructUEError
+from instructue.paths import Paths
+from instructue.stages import STAGES
+from instructue.telemetry import hub_off, telemetry_off
+
+EXAMPLES = """
+the chain, in order:
+  {chain}
+
+examples:
+  python -m instructue sources                    read the data set's tables into data/staged
+  python -m instructue model --variant debug      the same stage, small: minutes become seconds
+  python -m instructue params                     every knob of params.yaml: value, range, meaning
+  python -m instructue params --variant debug --yaml > elsewhere/params.yaml
+  python -m instructue results                    the table of results of the last evaluation
+  python -m instructue doctor                     is this machine fit to run?
+
+One stage runs here whether or not it is up to date. `make run` (or `dvc repro`) runs the whole chain
+and skips what is up to date.
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line: one sub-command per stage, and three verbs."""
+    epilog = EXAMPLES.format(chain=" > ".join(STAGES))
+    top = argparse.ArgumentParser(
+        prog="python -m instructue",
+        description="Instruction-aware user embeddings, stage by stage.",
+        epilog=epilog,
+        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=16, width=110),
+    )
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--root", type=Path, default=Path(), metavar="FOLDER", help="project root (default: here)")
+    common.add_argument("--variant", metavar="NAME", help="apply this named set of changes from params.yaml")
+    common.add_argument("--verbose", action="store_true", help="log details")
+    verbs = top.add_subparsers(dest="verb", required=True, metavar="STAGE|VERB")
+    for name, stage in STAGES.items():
+        said = (stage.__doc__ or "").strip()
+        verb = verbs.add_parser(name, parents=[common], help=f"stage: {said}", description=said)
+        verb.set_defaults(do=run_stage)
+    params = verbs.add_parser("params", parents=[common], help="every knob with its value, range and meaning")
+    params.add_argument("--yaml", action="store_true", help="print as a params.yaml, the variant applied")
+    params.set_defaults(do=show_params)
+    results = verbs.add_parser("results", parents=[common], help="the table of results of the last evaluation")
+    results.set_defaults(do=show_results)
+    doctor = verbs.add_parser("doctor", parents=[common], help="check this machine and this checkout, with mends")
+    doctor.set_defaults(do=see_doctor)
+    return top
+
+
+def run_stage(args: argparse.Namespace) -> int:
+    """Run one stage and say what it made."""
+    from instructue.show import summary
+
+    paths = Paths(args.root.resolve())
+    config = load_config(paths.params, args.variant)
+    hub_off(config.base_models.language.source, config.base_models.text_encoder.source)
+    started = time.monotonic()
+    with contextlib.chdir(paths.root):  # so that folders named in params.yaml are relative to the root
+        report = STAGES[args.verb](config, paths)
+    print("\n".join(summary(report, time.monotonic() - started)))
+    return 0
+
+
+def show_params(args: argparse.Namespace) -> int:
+    """Print every knob."""
+    from instructue.show import print_params, print_yaml
+
+    path = args.root / "params.yaml"
+    config = load_config(path, args.variant)
+    if args.yaml:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        print_yaml(with_variant(raw, args.variant) if args.variant else raw)
+    else:
+        print_params(config)
+    return 0
+
+
+def show_results(args: argparse.Namespace) -> int:
+    """Print the table of results."""
+    from instructue.show import print_results
+
+    print_results(Paths(args.root.resolve()).evaluation_report.with_suffix(".json"))
+    return 0
+
+
+def see_doctor(args: argparse.Namespace) -> int:
+    """Print all findings; 1 if a required one is not ok."""
+    from instructue.doctor import examine
+
+    findings = examine(Paths(args.root.resolve()))
+    for finding in findings:
+        sign = "ok  " if finding.ok else "FAIL" if finding.required else "warn"
+        print(f"{sign} {finding.name}: {finding.detail}")
+        if not finding.ok and finding.mend:
+            print(f"     mend: {finding.mend}")
+    return int(any(f.required and not f.ok for f in findings))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse, do, and turn an error meant for people into one message."""
+    telemetry_off()  # before any tool is imported; all of them are imported by the stages
+    args = parser().parse_args(argv)
+    logging.basicConfig(
+        level=logging.DEBUG if args.verbose else logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
+    )
+    logging.getLogger("instructue").setLevel(logging.DEBUG if args.verbose else logging.INFO)
+    try:
+        return args.do(args)
+    except InstructUEError as error:
+        print(f"{args.verb}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"{args.verb}: stopped; nothing half done stays behind, run it again to go on", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,138 @@
+"""What a person sees in the terminal: a stage's report, the knobs, the table of results."""
+
+import json
+import sys
+import types
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel
+from rich.console import Console
+from rich.table import Table
+
+from instructue.config import Config
+from instructue.errors import DataError
+from instructue.report import StageReport
+
+OURS = "instructue"
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A terminal's own width; in a file or a pipe, wide enough that no table is cut."""
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(stderr=stderr, width=None if stream.isatty() else 200, highlight=False)
+
+
+def figure(value: Any) -> str:
+    """A number for people: 1,469,307 or 0.7461."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    if float(value).is_integer() and abs(value) < 1e15:
+        return f"{int(value):,}"
+    return f"{value:,.2f}" if abs(value) >= 100 else f"{value:.4g}"
+
+
+def summary(report: StageReport, seconds: float) -> list[str]:
+    """The few lines that end a stage: time, rows, key metrics, notes, where to look."""
+    rows = ", ".join(f"{figure(count)} {name}" for name, count in report.rows.items())
+    lines = [f"{report.stage}: {rows + ' ' if rows else ''}in {seconds:.1f} s"]
+    if report.metrics:
+        lines.append("  " + ", ".join(f"{name} {figure(value)}" for name, value in report.metrics.items()))
+    lines += [f"  note: {note}" for note in report.notes]
+    lines += [f"  {name}: {place}" for name, place in report.links.items()]
+    return lines
+
+
+def knobs(config: BaseModel, prefix: str = "") -> Iterator[tuple[str, Any, str, str]]:
+    """Every knob below `config`: dotted name, value, what it may be, what it means."""
+    for name, field in type(config).model_fields.items():
+        value = getattr(config, name)
+        if isinstance(value, BaseModel):
+            yield from knobs(value, f"{prefix}{name}.")
+        elif not (prefix == "" and name == "variants"):
+            yield f"{prefix}{name}", value, allowed(field.annotation, field.metadata), field.description or ""
+
+
+def allowed(annotation: Any, constraints: list[Any]) -> str:
+    """What a field may be, in words: 'whole number, >= 1, <= 52', 'local | openai | template'."""
+    origin = typing.get_origin(annotation)
+    if origin is typing.Literal:
+        return " | ".join(map(str, typing.get_args(annotation)))
+    if origin in (types.UnionType, typing.Union):
+        return " or ".join("null" if a is type(None) else allowed(a, constraints) for a in typing.get_args(annotation))
+    if origin is list:
+        return f"list of {allowed(*typing.get_args(annotation), [])}s"
+    words = {"int": "whole number", "float": "number", "str": "text", "bool": "true | false"}
+    said = [words.get(annotation.__name__, annotation.__name__)]
+    for constraint in constraints:
+        for bound, sign in (("ge", ">="), ("gt", ">"), ("le", "<="), ("lt", "<")):
+            if getattr(constraint, bound, None) is not None:
+                said.append(f"{sign} {getattr(constraint, bound)}")
+        if getattr(constraint, "pattern", None):
+            said.append(f"like {constraint.pattern}")
+    return ", ".join(said)
+
+
+def print_params(config: Config) -> None:
+    """All knobs as a table."""
+    table = Table("knob", "value", "may be", "meaning", box=None, header_style="bold", pad_edge=False)
+    for name, value, range_, meaning in knobs(config):
+        table.add_row(name, "null" if value is None else str(value), range_, meaning)
+    out = console()
+    out.print(table, markup=False)
+    for name, changes in config.variants.items():
+        out.print(f"\nvariant {name}: " + ", ".join(f"{key}={value}" for key, value in changes.items()), markup=False)
+
+
+def print_yaml(raw: dict[str, Any]) -> None:
+    """Raw params as YAML, for a params.yaml elsewhere."""
+    sys.stdout.write(yaml.safe_dump(raw, sort_keys=False, allow_unicode=True))
+
+
+def read_results(path: Path) -> dict[str, Any]:
+    """evaluation.json. Raises DataError when the evaluation has not run."""
+    if not path.is_file():
+        raise DataError(f"{path} is not there yet; run `make run`, or only: python -m instructue evaluation")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path} is damaged ({error}); run again: python -m instructue evaluation") from error
+
+
+def print_results(path: Path) -> None:
+    """Per family one table: a line per task and metric, a column per method, ours first, with 95% intervals."""
+    results = read_results(path)
+    out = console()
+    for family in dict.fromkeys(row["family"] for row in results["rows"]):
+        rows = [r for r in results["rows"] if r["family"] == family and r["labels"] in ("all", 0)]
+        out.print(_family(family, rows))
+    paired = [p for p in results.get("paired", []) if p["method"] == OURS]
+    for baseline in dict.fromkeys(p["baseline"] for p in paired):
+        against = [p for p in paired if p["baseline"] == baseline]
+        better, worse = sum(p["low"] > 0 for p in against), sum(p["high"] < 0 for p in against)
+        out.print(
+            f"{OURS} against {baseline}: better on {better}, worse on {worse}, undecided on "
+            f"{len(against) - better - worse} of {len(against)} (95% intervals of the paired difference)"
+        )
+
+
+def _family(family: str, rows: list[dict[str, Any]]) -> Table:
+    methods = sorted(dict.fromkeys(r["method"] for r in rows), key=lambda m: (not m.startswith(OURS), m != OURS))
+    table = Table("task", "labels", "metric", "n (positives)", *methods, title=family, title_justify="left", box=None)
+    for key in dict.fromkeys((r["task"], r["labels"], r["metric"]) for r in rows):
+        by = {r["method"]: r for r in rows if (r["task"], r["labels"], r["metric"]) == key}
+        first = next(iter(by.values()))
+        best = max(r["value"] for r in by.values())
+        cells = [_cell(by.get(m), best) for m in methods]
+        table.add_row(key[0], str(key[1]), key[2], f"{first['n']} ({first['positives']})", *cells)
+    return table
+
+
+def _cell(row: dict[str, Any] | None, best: float) -> str:
+    if row is None:
+        return "-"
+    shown = f"{row['value']:.3f} \\[{row['low']:.3f}, {row['high']:.3f}]"
+    return f"[bold]{shown}[/bold]" if row["value"] == best else shown

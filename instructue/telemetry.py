@@ -1,0 +1,28 @@
+"""Switches off what other tools would send home. Entry points call it first; stages import the tools later."""
+
+import os
+
+OFF = {
+    "DO_NOT_TRACK": "1",
+    "DVC_NO_ANALYTICS": "1",
+    "GX_ANALYTICS_ENABLED": "false",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "TOKENIZERS_PARALLELISM": "false",  # not telemetry: tokenizers warn at every fork otherwise
+}
+
+
+def telemetry_off() -> None:
+    """Set each switch that the environment does not set already. Dagster's is in dagster.yaml."""
+    for name, value in OFF.items():
+        os.environ.setdefault(name, value)
+
+
+def hub_off(*origins: str) -> None:
+    """Keep Hugging Face libraries off the network, unless one of `origins` (a model's `source`) is the hub.
+
+    Works only before huggingface_hub is imported.
+    """
+    if "hub" not in origins:
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
