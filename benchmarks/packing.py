@@ -23,9 +23,14 @@ from instructue.sources.tables import load_tables
 from instructue.training.build import build
 
 QUESTIONS = [
-    "Will this household buy coffee in the next four weeks?", "Will it redeem a coupon?", "Is it a family with children?",
-    "Will it spend more than before?", "Which department matters most to it?", "Does it shop at the weekend?",
-    "Will it try a category it never bought?", "Does it look for promotions?",
+    "Will this household buy coffee in the next four weeks?",
+    "Will it redeem a coupon?",
+    "Is it a family with children?",
+    "Will it spend more than before?",
+    "Which department matters most to it?",
+    "Does it shop at the weekend?",
+    "Will it try a category it never bought?",
+    "Does it look for promotions?",
 ]
 
 
@@ -46,7 +51,9 @@ def main() -> None:
     limit = config.model.network.instruction_tokens
 
     def embed(rows: np.ndarray, questions: list[int]) -> torch.Tensor:
-        ask = Ask([[QUESTIONS[q] for q in questions]] * len(rows), np.stack([vectors[questions]] * len(rows)), None, limit)
+        ask = Ask(
+            [[QUESTIONS[q] for q in questions]] * len(rows), np.stack([vectors[questions]] * len(rows)), None, limit
+        )
         with torch.inference_mode(), torch.autocast("cpu", dtype=parts.dtype, enabled=parts.dtype != torch.float32):
             return parts.model(parts.packer.pack(rows, [ask])).embeddings[0]
 
@@ -65,11 +72,15 @@ def main() -> None:
     best = {name: min(seconds(work) for _ in range(options.rounds)) for name, work in runs.items()}
     for name, value in best.items():
         print(f"{name:>12}: {value:.2f} s for {len(examples)} histories")
-    print(json.dumps({
-        "users": len(examples),
-        "packed_8_vs_separate_8": round(best["separate_8"] / best["packed_8"], 2),
-        "packed_8_vs_packed_1": round(best["packed_8"] / best["packed_1"], 2),
-    }))
+    print(
+        json.dumps(
+            {
+                "users": len(examples),
+                "packed_8_vs_separate_8": round(best["separate_8"] / best["packed_8"], 2),
+                "packed_8_vs_packed_1": round(best["packed_8"] / best["packed_1"], 2),
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

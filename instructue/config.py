@@ -32,7 +32,9 @@ class ModelSourceConfig(Section):
 
 
 class BaseModelsConfig(Section):
-    language: ModelSourceConfig = Field(description="The causal language model that reads soft tokens and writes answers")
+    language: ModelSourceConfig = Field(
+        description="The causal language model that reads soft tokens and writes answers"
+    )
     text_encoder: ModelSourceConfig = Field(description="The frozen sentence encoder for event texts and answers")
 
 
@@ -47,15 +49,25 @@ class HistoriesConfig(Section):
     evaluation_snapshot: date = Field(description="Local midnight; labels come from it on, training ends before it")
     training_snapshots: int = Field(ge=1, le=52, description="How many rolling snapshots before it")
     every_days: int = Field(ge=1, le=366, description="Days between training snapshots")
-    horizon_days: int = Field(ge=1, le=366, description="Longest horizon of a training snapshot, cut at the evaluation snapshot")
-    gap_days: int = Field(ge=1, le=366, description="The last training snapshot lies this long before the evaluation snapshot")
+    horizon_days: int = Field(
+        ge=1, le=366, description="Longest horizon of a training snapshot, cut at the evaluation snapshot"
+    )
+    gap_days: int = Field(
+        ge=1, le=366, description="The last training snapshot lies this long before the evaluation snapshot"
+    )
     label_days: int = Field(ge=1, le=366, description="Length of the evaluation horizon")
-    min_events: int = Field(ge=1, description="A user enters a snapshot with at least so many earlier events of the first source")
+    min_events: int = Field(
+        ge=1, description="A user enters a snapshot with at least so many earlier events of the first source"
+    )
 
 
 class UserQAConfig(Section):
     triplets: int = Field(ge=8, description="How many triplets to sample, balanced over kinds and users")
-    wordings: int = Field(ge=0, le=100, description="Wordings asked of the language model per instruction template; half as many per answer")
+    wordings: int = Field(
+        ge=0,
+        le=100,
+        description="Wordings asked of the language model per instruction template; half as many per answer",
+    )
     teacher: Literal["local", "openai", "template"] = Field(description="Who words instructions and answers")
     max_new_tokens: int = Field(ge=8, le=512, description="Longest wording, in tokens")
     temperature: float = Field(ge=0, le=2, description="Sampling temperature of the teacher")
@@ -66,21 +78,29 @@ class UserQAConfig(Section):
 
 class NetworkConfig(Section):
     dim: int = Field(ge=8, le=4096, description="Width of the user embedding")
-    map_width: int = Field(ge=0, description="Of dim, how many numbers hold the history's place on the map of all histories")
+    map_width: int = Field(
+        ge=0, description="Of dim, how many numbers hold the history's place on the map of all histories"
+    )
     layers: int = Field(ge=1, le=200, description="Transformer layers of the language model used, from the bottom")
     lora_rank: int = Field(ge=1, le=512, description="Rank of the LoRA updates")
     windows_days: list[int] = Field(min_length=1, description="Ages in days that bound the pooled windows, ascending")
-    frequent: int = Field(ge=0, le=256, description="Soft tokens for the most telling distinct event texts of a history")
+    frequent: int = Field(
+        ge=0, le=256, description="Soft tokens for the most telling distinct event texts of a history"
+    )
     retrieved: int = Field(ge=0, le=64, description="Soft tokens for the event texts nearest to the instruction")
     instruction_tokens: int = Field(ge=4, le=256, description="An instruction longer than this is cut, with a warning")
-    answer_tokens: int = Field(ge=4, le=256, description="An answer longer than this is cut for the autoregressive loss")
+    answer_tokens: int = Field(
+        ge=4, le=256, description="An answer longer than this is cut for the autoregressive loss"
+    )
 
     @model_validator(mode="after")
     def _ascending(self) -> "NetworkConfig":
         if sorted(set(self.windows_days)) != self.windows_days or self.windows_days[0] < 1:
             raise ValueError(f"windows_days must ascend from at least 1, got {self.windows_days}")
         if self.map_width >= self.dim:
-            raise ValueError(f"map_width {self.map_width} must leave room in dim {self.dim} for what the language model says")
+            raise ValueError(
+                f"map_width {self.map_width} must leave room in dim {self.dim} for what the language model says"
+            )
         return self
 
 
@@ -89,15 +109,25 @@ class TrainingConfig(Section):
     users: int = Field(ge=2, description="Histories per step")
     instructions: int = Field(ge=1, le=64, description="Instructions packed behind each history")
     learning_rate: float = Field(gt=0, le=1, description="Peak rate for LoRA; warm-up then cosine to a tenth")
-    adapter_learning_rate: float = Field(gt=0, le=1, description="Peak rate for encoders, adapters and heads, new at the start")
+    adapter_learning_rate: float = Field(
+        gt=0, le=1, description="Peak rate for encoders, adapters and heads, new at the start"
+    )
     weight_decay: float = Field(ge=0, le=1)
     contrastive_weight: float = Field(ge=0, description="Weight of InfoNCE between user embedding and answer embedding")
     opposition_weight: float = Field(ge=0, description="Weight of InfoNCE over the right answer and its opposite alone")
     autoregressive_weight: float = Field(ge=0, description="Weight of next-token loss on the answer")
-    autoregressive_share: float = Field(ge=0, le=1, description="Share of each pack's answers that carry the next-token loss")
-    history_weight: float = Field(ge=0, description="Weight of the general embedding's InfoNCE against its own event texts")
-    source_dropout: float = Field(ge=0, lt=1, description="How often a source other than the first is hidden from a history")
-    temperature: float = Field(gt=0, le=1, description="InfoNCE temperature at the start; learnt, bounded below by 0.01")
+    autoregressive_share: float = Field(
+        ge=0, le=1, description="Share of each pack's answers that carry the next-token loss"
+    )
+    history_weight: float = Field(
+        ge=0, description="Weight of the general embedding's InfoNCE against its own event texts"
+    )
+    source_dropout: float = Field(
+        ge=0, lt=1, description="How often a source other than the first is hidden from a history"
+    )
+    temperature: float = Field(
+        gt=0, le=1, description="InfoNCE temperature at the start; learnt, bounded below by 0.01"
+    )
     dtype: Literal["bfloat16", "float32"] = Field(description="Arithmetic of the frozen language model")
     checkpoint_every: int = Field(ge=1, description="Steps between checkpoints that a killed run resumes from")
     seed: int = Field(ge=0)
@@ -116,7 +146,9 @@ class EmbeddingsConfig(Section):
 class EvaluationConfig(Section):
     folds: int = Field(ge=2, le=20, description="Folds over users")
     repeats: int = Field(ge=1, le=20, description="Times the folds are drawn anew")
-    inner_folds: int = Field(ge=2, le=20, description="Folds of the training users that a probe's strength is chosen on")
+    inner_folds: int = Field(
+        ge=2, le=20, description="Folds of the training users that a probe's strength is chosen on"
+    )
     few_labels: list[int] = Field(description="Numbers of labelled rows to judge with too, beside all of them")
     bootstrap: int = Field(ge=100, description="Draws of users for the 95% intervals")
     tasks: list[str] = Field(description="Tasks to run, by name; empty runs all of the data set's")

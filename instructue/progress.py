@@ -31,5 +31,9 @@ def _lines(items: Iterable[T], what: str, total: int | None) -> Iterator[T]:
         reached = done * 10 // total if total else 0
         if now - started > 5 and (reached > tenth or now - said > 30):
             left = f", {(now - started) / done * (total - done):.0f} s left" if total else ""
-            print(f"{what}: {done}{f'/{total}' if total else ''} in {now - started:.0f} s{left}", file=sys.stderr, flush=True)
+            print(
+                f"{what}: {done}{f'/{total}' if total else ''} in {now - started:.0f} s{left}",
+                file=sys.stderr,
+                flush=True,
+            )
             said, tenth = now, reached

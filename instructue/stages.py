@@ -17,8 +17,13 @@ def base_models(config: Config, paths: Paths) -> StageReport:
     from instructue.models.bring import bring_base_models
 
     manifest = bring_base_models(config.base_models, paths.base_models)
-    table = [{"model": k, "from": f"{v['source']} {v['name']}", "layers": v["layers"], "MB": round(v["bytes"] / 1e6)} for k, v in manifest.items()]
-    return StageReport("base_models", metrics={"bytes": sum(v["bytes"] for v in manifest.values())}, tables={"models": table})
+    table = [
+        {"model": k, "from": f"{v['source']} {v['name']}", "layers": v["layers"], "MB": round(v["bytes"] / 1e6)}
+        for k, v in manifest.items()
+    ]
+    return StageReport(
+        "base_models", metrics={"bytes": sum(v["bytes"] for v in manifest.values())}, tables={"models": table}
+    )
 
 
 def sources(config: Config, paths: Paths) -> StageReport:

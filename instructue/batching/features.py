@@ -206,7 +206,8 @@ class HistoryFeatures:
             age = (self.snapshot[examples][owner] - self._time[s][position]) / DAY_US
             window = np.minimum(np.searchsorted(self.windows, age, side="left"), W - 1)
             for group, slots, where in (
-                (owner * W + window, B * W, window_BSW[:, s].reshape(-1)), (owner, B, whole_BS[:, s]),
+                (owner * W + window, B * W, window_BSW[:, s].reshape(-1)),
+                (owner, B, whole_BS[:, s]),
             ):
                 tokens, present = self._pool(s, group, slots, position, age)
                 where[present] = made + np.arange(len(present))
@@ -224,7 +225,9 @@ class HistoryFeatures:
         total = np.asarray(counts.sum(1)).ravel()
         present = np.flatnonzero(total > 0)
         counts = counts[present]
-        vectors = np.concatenate([counts @ self.vectors, counts @ self.fitted.scaled_map()], axis=1) / total[present, None]
+        vectors = (
+            np.concatenate([counts @ self.vectors, counts @ self.fitted.scaled_map()], axis=1) / total[present, None]
+        )
         figures = self._figures(group, groups, age, self._numbers[s][position])[present]
         roles = np.full(len(present), self.roles.whole)
         return Tokens(vectors.astype(np.float32), figures, np.full(len(present), s), roles), present
@@ -255,7 +258,9 @@ class HistoryFeatures:
         chosen[owner[order][kept], rank[kept]] = order[kept]
         return chosen
 
-    def tokens_of(self, distinct: Distinct, rows: np.ndarray, role: int, similarity: np.ndarray | float = 0.0) -> Tokens:
+    def tokens_of(
+        self, distinct: Distinct, rows: np.ndarray, role: int, similarity: np.ndarray | float = 0.0
+    ) -> Tokens:
         """Single-text tokens of rows of `distinct`; similarity (if any) enters the figures."""
         figures = distinct.figures[rows].copy()
         figures[:, BASE_FEATURES - 1] = similarity

@@ -50,7 +50,16 @@ class Packer:
     id that stands in for <USER>, `pad_id` for padding, `end_id` for the end of an answer.
     """
 
-    def __init__(self, features: HistoryFeatures, frequent: int, retrieved: int, tokens_of, user_id: int, pad_id: int, end_id: int):
+    def __init__(
+        self,
+        features: HistoryFeatures,
+        frequent: int,
+        retrieved: int,
+        tokens_of,
+        user_id: int,
+        pad_id: int,
+        end_id: int,
+    ):
         self.features, self.frequent, self.retrieved = features, frequent, retrieved
         self.tokens_of, self.user_id, self.pad_id, self.end_id = tokens_of, user_id, pad_id, end_id
 
@@ -78,10 +87,18 @@ class Packer:
         B = len(examples)
         prefix = np.concatenate([attribute_BA, window_BSW.reshape(B, -1), frequent_BQ], axis=1)
         all_tokens = Tokens.join(parts)
-        tensors = (torch.from_numpy(np.ascontiguousarray(a)) for a in (
-            all_tokens.vectors_NV.astype(np.float32), all_tokens.figures_NF, all_tokens.source_N, all_tokens.role_N,
-            prefix, whole_BS, features.coordinates(distinct),
-        ))
+        tensors = (
+            torch.from_numpy(np.ascontiguousarray(a))
+            for a in (
+                all_tokens.vectors_NV.astype(np.float32),
+                all_tokens.figures_NF,
+                all_tokens.source_N,
+                all_tokens.role_N,
+                prefix,
+                whole_BS,
+                features.coordinates(distinct),
+            )
+        )
         return Pack(*tensors, groups=segments)
 
     def _retrieve(self, distinct, ask: "Ask") -> tuple[Tokens, np.ndarray]:
@@ -122,8 +139,10 @@ class Packer:
             target[row, at : at + answers[row]] = sequence[at + 1 :]
         shape = (B, K, width)
         return Segments(
-            torch.from_numpy(ids).view(shape), torch.tensor(users).view(B, K),
-            torch.from_numpy(slots), torch.from_numpy(target).view(shape),
+            torch.from_numpy(ids).view(shape),
+            torch.tensor(users).view(B, K),
+            torch.from_numpy(slots),
+            torch.from_numpy(target).view(shape),
         )
 
 

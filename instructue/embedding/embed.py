@@ -32,7 +32,8 @@ class Job:
 
 
 def embed_tasks(config: Config, paths: Paths, requests: pl.DataFrame) -> StageReport:
-    """Embed every request (user, task, context, instruction, hides) at the evaluation snapshot, and every user in general.
+    """Embed every request (user, task, context, instruction, hides) at the evaluation snapshot, and every user
+    in general.
 
     Writes data/embeddings/embeddings.parquet: user, task, context, method, vector (unit length).
     """
@@ -90,7 +91,13 @@ def make_jobs(rows: pl.DataFrame, batch: int) -> list[Job]:
 
 
 def embed_jobs(
-    parts: Parts, config: Config, rows: pl.DataFrame, jobs: list[Job], known: dict[str, np.ndarray], method: str, general: str | None
+    parts: Parts,
+    config: Config,
+    rows: pl.DataFrame,
+    jobs: list[Job],
+    known: dict[str, np.ndarray],
+    method: str,
+    general: str | None,
 ) -> list[pl.DataFrame]:
     """Run all jobs; returns the frames of instructed and, if named, general embeddings."""
     out = np.zeros((rows.height, parts.model.shape.dim), np.float32)
@@ -128,10 +135,15 @@ def _ask(instructions: list[list[str]], known: dict[str, np.ndarray], limit: int
 
 
 def _frame(user: pl.Series, task: pl.Series, context: pl.Series, method: str, vectors: np.ndarray) -> pl.DataFrame:
-    return pl.DataFrame({
-        "user": user, "task": task, "context": context, "method": pl.Series([method] * len(user), dtype=pl.String),
-        "vector": pl.Series(vectors, dtype=pl.Array(pl.Float32, vectors.shape[1])),
-    })
+    return pl.DataFrame(
+        {
+            "user": user,
+            "task": task,
+            "context": context,
+            "method": pl.Series([method] * len(user), dtype=pl.String),
+            "vector": pl.Series(vectors, dtype=pl.Array(pl.Float32, vectors.shape[1])),
+        }
+    )
 
 
 def _describe(table: pl.DataFrame) -> StageReport:

@@ -55,9 +55,13 @@ def locate(config: ModelSourceConfig) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(config.name, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]))
+        return Path(
+            snapshot_download(config.name, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"])
+        )
     except Exception as error:
-        raise ConfigError(f"cannot fetch {config.name!r} from the hub ({error}); use source: package or folder") from error
+        raise ConfigError(
+            f"cannot fetch {config.name!r} from the hub ({error}); use source: package or folder"
+        ) from error
 
 
 def bring_language_model(config: ModelSourceConfig, target: Path) -> None:

@@ -81,5 +81,6 @@ class Backbone(nn.Module):
         import peft
 
         if (wanted := set(self.lora_state())) != set(state):
-            raise ConfigError(f"LoRA weights do not fit: missing {sorted(wanted - set(state))[:3]}, unknown {sorted(set(state) - wanted)[:3]}")
+            missing, unknown = sorted(wanted - set(state))[:3], sorted(set(state) - wanted)[:3]
+            raise ConfigError(f"LoRA weights do not fit: missing {missing}, unknown {unknown}")
         peft.set_peft_model_state_dict(self.peft, state)

@@ -39,7 +39,7 @@ def load_trainable_state(model: UserModel, state: dict[str, torch.Tensor]) -> No
 
 
 def save_bundle(folder: Path, model: UserModel, fitted: dict[str, torch.Tensor], settings: dict) -> None:
-    """Write a bundle atomically. `fitted` are arrays fitted before training; `settings` joins the shape in config.json."""
+    """Write a bundle atomically: weights, arrays `fitted` before training, `settings` beside the shape."""
     with replacing(folder) as temporary:
         temporary.mkdir(parents=True)
         kept = {FITTED + k: v.float().contiguous() for k, v in fitted.items()}
@@ -53,7 +53,9 @@ def read_settings(folder: Path) -> dict:
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))
         if settings["format"] > FORMAT:
-            raise ConfigError(f"{folder} was written by a newer version (format {settings['format']}, known {FORMAT}); upgrade")
+            raise ConfigError(
+                f"{folder} was written by a newer version (format {settings['format']}, known {FORMAT}); upgrade"
+            )
         settings["shape"] = Shape(**settings["shape"])
     except FileNotFoundError:
         raise DataError(f"{folder} is no model bundle: it has no {SETTINGS}; run the model stage first") from None

@@ -19,7 +19,9 @@ class EventEncoder(nn.Module):
         self.text = nn.Linear(text_width, width)
         self.figures = nn.Linear(features, width)
         self.role = nn.Embedding(roles, width)
-        self.mix = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+        self.mix = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
+        )
         nn.init.normal_(self.role.weight, std=0.02)
 
     def forward(self, vectors_NV: Tensor, figures_NF: Tensor, role_N: Tensor) -> Tensor:
@@ -47,7 +49,9 @@ class Adapter(nn.Module):
 class SourceEncoders(nn.Module):
     """All sources' encoders and adapters: soft tokens of mixed sources in, model-width vectors out, in order."""
 
-    def __init__(self, sources: int, text_width: int, features: int, roles: int, width: int, model_width: int, token_rms: float):
+    def __init__(
+        self, sources: int, text_width: int, features: int, roles: int, width: int, model_width: int, token_rms: float
+    ):
         super().__init__()
         self.encoders = nn.ModuleList(EventEncoder(text_width, features, roles, width) for _ in range(sources))
         self.adapters = nn.ModuleList(Adapter(width, model_width, token_rms) for _ in range(sources))

@@ -54,12 +54,16 @@ def packed_attention(q_BHLd: Tensor, k_BGLd: Tensor, v_BGLd: Tensor, layout: Lay
     for (K, S), start in zip(layout.groups, layout.starts(), strict=True):
         own = slice(start, start + K * S)
         parts.append(
-            _segments(q_BHLd[:, :, own], k_BGLd[:, :, own], v_BGLd[:, :, own], k_BGLd[:, :, :P], v_BGLd[:, :, :P], K, S, scale)
+            _segments(
+                q_BHLd[:, :, own], k_BGLd[:, :, own], v_BGLd[:, :, own], k_BGLd[:, :, :P], v_BGLd[:, :, :P], K, S, scale
+            )
         )
     return torch.cat(parts, dim=2).transpose(1, 2)
 
 
-def _segments(q: Tensor, k: Tensor, v: Tensor, k_prefix: Tensor, v_prefix: Tensor, K: int, S: int, scale: float) -> Tensor:
+def _segments(
+    q: Tensor, k: Tensor, v: Tensor, k_prefix: Tensor, v_prefix: Tensor, K: int, S: int, scale: float
+) -> Tensor:
     B, H, _, d = q.shape
     G = k.shape[1]
     R, P = H // G, k_prefix.shape[2]

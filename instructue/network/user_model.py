@@ -46,7 +46,7 @@ class Shape:
 
 @dataclass
 class Output:
-    """embeddings: per group [B, K, E], unit length. answer_logits and answer_targets: rows that are asked for, or None."""
+    """embeddings: per group [B, K, E], unit length. answer_logits, answer_targets: rows asked for, or None."""
 
     embeddings: list[Tensor]
     answer_logits: Tensor | None
@@ -61,7 +61,9 @@ class UserModel(nn.Module):
         self.shape = shape
         self.backbone = Backbone(language_model, shape.layers, shape.lora_rank, dtype)
         D, rms = self.backbone.width, self.backbone.embedding_rms
-        self.encoders = SourceEncoders(shape.sources, shape.text_width + shape.map_width, shape.features, shape.roles, ENCODER_WIDTH, D, rms)
+        self.encoders = SourceEncoders(
+            shape.sources, shape.text_width + shape.map_width, shape.features, shape.roles, ENCODER_WIDTH, D, rms
+        )
         # A learnt mark for each prefix slot that has no event, and one for a retrieved slot: absence is information.
         self.missing_PD = nn.Parameter(torch.randn(shape.prefix, D) * rms)
         self.none_found_D = nn.Parameter(torch.randn(D) * rms)
@@ -85,7 +87,9 @@ class UserModel(nn.Module):
         for (K, S), at, group in zip(layout.groups, layout.starts(), pack.groups, strict=True):
             hidden_BKSD = hidden_BLD[:, at : at + K * S].unflatten(1, (K, S))
             place_BK = group.user_BK + group.retrieved_BKQ.shape[2]
-            user_BKD = hidden_BKSD.gather(2, place_BK[..., None, None].expand(-1, -1, 1, hidden_BKSD.shape[-1]))[:, :, 0]
+            user_BKD = hidden_BKSD.gather(2, place_BK[..., None, None].expand(-1, -1, 1, hidden_BKSD.shape[-1]))[
+                :, :, 0
+            ]
             embeddings.append(self._embedding(user_BKD, pack.place_BC))
             if with_answers and (group.target_BKI >= 0).any():
                 asked = group.target_BKI >= 0
@@ -109,13 +113,17 @@ class UserModel(nn.Module):
 
     def _user_start(self, soft_ND: Tensor, pack: Pack) -> Tensor:
         """<USER> starts from a summary of the whole history, so that its residual stream carries it through."""
-        whole_BSD = _place(soft_ND, pack.whole_BS[:, : self.shape.event_sources], torch.zeros(1, soft_ND.shape[1], device=soft_ND.device))
+        whole_BSD = _place(
+            soft_ND,
+            pack.whole_BS[:, : self.shape.event_sources],
+            torch.zeros(1, soft_ND.shape[1], device=soft_ND.device),
+        )
         return self.user_D + self.summary(torch.cat([whole_BSD.flatten(1), pack.place_BC.to(whole_BSD.dtype)], dim=1))
 
     def _embed_segments(self, soft_ND: Tensor, group: Segments, start_BD: Tensor) -> Tensor:
         tokens_BKID = self.backbone.embed(group.ids_BKI).to(soft_ND.dtype)
-        B, K, I = group.ids_BKI.shape
-        is_user = torch.arange(I, device=soft_ND.device) == group.user_BK[..., None]
+        width = group.ids_BKI.shape[2]
+        is_user = torch.arange(width, device=soft_ND.device) == group.user_BK[..., None]
         tokens_BKID = torch.where(is_user[..., None], start_BD[:, None, None], tokens_BKID)
         if group.retrieved_BKQ.shape[2] == 0:
             return tokens_BKID

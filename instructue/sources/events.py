@@ -52,7 +52,9 @@ def _tidy_attributes(source: SourceSpec, rows: pl.DataFrame) -> tuple[pl.DataFra
     )
     words = pl.col("attribute").str.replace_all("_", " ")
     text = pl.format(_format_string(source.text), words, pl.col("value"))
-    texts = long.select("attribute", "value").unique().with_columns(text.alias("text"), pl.lit(source.name).alias("source"))
+    texts = (
+        long.select("attribute", "value").unique().with_columns(text.alias("text"), pl.lit(source.name).alias("source"))
+    )
     return long, texts
 
 

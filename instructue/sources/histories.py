@@ -24,8 +24,14 @@ def as_of_ranges(users: pl.DataFrame, events: pl.DataFrame, name: str) -> pl.Dat
         # The last event strictly before the moment; the range ends one past it.
         found = out.sort(moment).join_asof(
             # All lines of a basket share one time; the last of them must come last.
-            indexed.sort("time", "position"), left_on=moment, right_on="time", by="user",
-            strategy="backward", allow_exact_matches=False, check_sortedness=False, coalesce=False,
+            indexed.sort("time", "position"),
+            left_on=moment,
+            right_on="time",
+            by="user",
+            strategy="backward",
+            allow_exact_matches=False,
+            check_sortedness=False,
+            coalesce=False,
         )
         end = (pl.col("position") + 1).alias(column)
         out = found.select(pl.exclude("time", "position"), end).with_columns(pl.col(column).fill_null(pl.col("first")))
@@ -50,7 +56,8 @@ def build_histories(
             "split": [s.split for s in snapshots],
         },
         schema_overrides={
-            "snapshot": pl.Datetime("us", dataset.timezone), "horizon_end": pl.Datetime("us", dataset.timezone)
+            "snapshot": pl.Datetime("us", dataset.timezone),
+            "horizon_end": pl.Datetime("us", dataset.timezone),
         },
     )
     grid = moments.join(users, how="cross").select("user", "snapshot", "horizon_end", "split")
@@ -77,7 +84,8 @@ def check_no_leak(dataset: DatasetSpec, tables: dict[str, pl.DataFrame], histori
         seen = pl.concat([filled.select("example", "user", "snapshot"), last, head], how="horizontal")
         bad = seen.filter(
             (pl.col("last_time") >= pl.col("snapshot"))
-            | (pl.col("last_user") != pl.col("user")) | (pl.col("first_user") != pl.col("user"))
+            | (pl.col("last_user") != pl.col("user"))
+            | (pl.col("first_user") != pl.col("user"))
         )
         if bad.height:
             row = bad.row(0, named=True)

@@ -65,8 +65,9 @@ def _describe(name: str, events: pl.DataFrame, texts: pl.DataFrame) -> StageRepo
 
 def stage_histories(config: Config, paths: Paths) -> StageReport:
     """As-of ranges at every snapshot, checked for leaks, and one vector per event text."""
-    from instructue.models.text_encoder import TextEncoder
     from safetensors.numpy import save_file
+
+    from instructue.models.text_encoder import TextEncoder
 
     dataset = load_dataset(config.data.dataset)
     tables = load_events(dataset, paths)
@@ -86,7 +87,8 @@ def stage_histories(config: Config, paths: Paths) -> StageReport:
 def _describe_histories(dataset: DatasetSpec, table: pl.DataFrame, texts: int) -> StageReport:
     lengths = sum((pl.col(f"{s.name}_end") - pl.col(f"{s.name}_start") for s in dataset.event_sources), pl.lit(0))
     by = (
-        table.with_columns(events=lengths).group_by("snapshot", "split")
+        table.with_columns(events=lengths)
+        .group_by("snapshot", "split")
         .agg(pl.len().alias("users"), pl.col("events").median().alias("median_events"), pl.col("horizon_end").first())
         .sort("snapshot")
     )

@@ -39,7 +39,9 @@ class SourceSpec(_Spec):
     attributes: list[Name] = Field(description="Text columns that make up the event's text")
     maps: dict[Name, dict[str, str]] = Field({}, description="Attribute -> code -> words")
     text: str = Field(description="Template over attributes, e.g. '{category}, {type}'")
-    not_before: str | None = Field(None, description="Earliest plausible local date, if other than the data set's start")
+    not_before: str | None = Field(
+        None, description="Earliest plausible local date, if other than the data set's start"
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> "SourceSpec":
@@ -73,7 +75,9 @@ class FactSpec(_Spec):
     at_least: int = Field(1, ge=1, description="Events that make a yes; for open answers, events needed to have one")
     then: Name | None = Field(None, description="follows: the source whose event answers one of `source`")
     match: Name | None = Field(None, description="follows: the attribute that both sources share")
-    rank: Literal["count", "telling"] = Field("count", description="top: by measure, or by measure x rarity among users")
+    rank: Literal["count", "telling"] = Field(
+        "count", description="top: by measure, or by measure x rarity among users"
+    )
     fresh: bool = Field(False, description="top: only values that the history lacks")
     size: int = Field(3, ge=1, le=5, description="top: longest list")
     bounds: list[float] = Field([], description="change, share, count: ascending limits between the words")
@@ -148,7 +152,9 @@ class DatasetSpec(_Spec):
             raise ValueError(f"source names must be unique, got {names}")
         for source in self.sources:
             if source.file not in self.tables:
-                raise ValueError(f"source {source.name!r}: file {source.file!r} is not among tables {list(self.tables)}")
+                raise ValueError(
+                    f"source {source.name!r}: file {source.file!r} is not among tables {list(self.tables)}"
+                )
         for fact in self.facts:
             if fact.source not in names:
                 raise ValueError(f"fact {fact.name!r}: unknown source {fact.source!r}; known: {names}")

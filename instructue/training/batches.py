@@ -46,7 +46,15 @@ class TextVectors:
 class Batches:
     """Step number -> Batch; everything random comes from (seed, step), so any step can be made anew."""
 
-    def __init__(self, packer: Packer, triplets: pl.DataFrame, plan: Plan, vectors: TextVectors, config: ModelConfig, dropout: float):
+    def __init__(
+        self,
+        packer: Packer,
+        triplets: pl.DataFrame,
+        plan: Plan,
+        vectors: TextVectors,
+        config: ModelConfig,
+        dropout: float,
+    ):
         self.packer, self.plan, self.vectors, self.config, self.dropout = packer, plan, vectors, config, dropout
         self.instruction = triplets["instruction"].to_list()
         self.answer = triplets["answer"].to_list()
@@ -69,7 +77,9 @@ class Batches:
 
     def _by_length(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Each history's shorter and longer instructions, as two groups: far less padding than one."""
-        length = np.asarray([[len(self.packer.tokens_of(self.instruction[i])) for i in row] for row in rows]).reshape(rows.shape)
+        length = np.asarray([[len(self.packer.tokens_of(self.instruction[i])) for i in row] for row in rows]).reshape(
+            rows.shape
+        )
         ordered = np.take_along_axis(rows, length.argsort(1, kind="stable"), 1)
         half = (ordered.shape[1] + 1) // 2
         return ordered[:, :half], ordered[:, half:]
@@ -110,7 +120,9 @@ class Batches:
                 excluded[n, place[other]] = True
         return excluded
 
-    def _own_texts(self, rng: np.random.Generator, examples: np.ndarray, hidden: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+    def _own_texts(
+        self, rng: np.random.Generator, examples: np.ndarray, hidden: np.ndarray
+    ) -> tuple[Tensor, Tensor, Tensor]:
         features = self.packer.features
         distinct = features.distinct(examples, hidden)
         drawn = []
@@ -121,7 +133,7 @@ class Batches:
             drawn.append(rng.choice(distinct.text[span], take, replace=False, p=weight / weight.sum()))
         texts = np.unique(np.concatenate(drawn))
         own = np.stack([np.isin(texts, d) for d in drawn])
-        known = np.stack([
-            np.isin(texts, distinct.text[distinct.bounds[b] : distinct.bounds[b + 1]]) for b in range(len(examples))
-        ])
+        known = np.stack(
+            [np.isin(texts, distinct.text[distinct.bounds[b] : distinct.bounds[b + 1]]) for b in range(len(examples))]
+        )
         return torch.from_numpy(features.vectors[texts]), torch.from_numpy(own), torch.from_numpy(known)

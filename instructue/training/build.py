@@ -35,7 +35,7 @@ def train_examples(tables: Tables) -> np.ndarray:
 
 
 def build(config: ModelConfig, tables: Tables, paths: Paths) -> Parts:
-    """A fresh network, the same for the same seed, with idf, map and the figures' normaliser fitted on training histories."""
+    """A fresh network, the same for the same seed; idf, map and normaliser fitted on training histories."""
     features = HistoryFeatures(tables, config.network.windows_days, config.network.map_width)
     training = train_examples(tables)
     latest = tables.histories["snapshot"].to_numpy()[training]
@@ -51,11 +51,12 @@ def build(config: ModelConfig, tables: Tables, paths: Paths) -> Parts:
 
 
 def load(folder: Path, config: ModelConfig, tables: Tables, paths: Paths) -> Parts:
-    """The network of a bundle. Raises ConfigError if base model or event texts are not those it was trained with."""
+    """The network of a bundle. Raises ConfigError if base model or event texts are not those of its training."""
     settings = read_settings(folder)
     for name, now in (("base_model", base_model_digest(paths)), ("texts", texts_digest(tables))):
         if settings[name] != now:
-            raise ConfigError(f"{folder} was trained with another {name.replace('_', ' ')} ({settings[name]:.12}, now {now:.12}); train again")
+            what = name.replace("_", " ")
+            raise ConfigError(f"{folder} was trained with another {what} ({settings[name]:.12}, now {now:.12}); train again")
     features = HistoryFeatures(tables, config.network.windows_days, config.network.map_width)
     shape = _shape(config, features)
     if shape != settings["shape"]:
@@ -70,9 +71,17 @@ def load(folder: Path, config: ModelConfig, tables: Tables, paths: Paths) -> Par
 def _shape(config: ModelConfig, features: HistoryFeatures) -> Shape:
     network = config.network
     return Shape(
-        sources=len(features.names), event_sources=len(features.events), windows=len(network.windows_days),
-        attributes=sum(features.slots), frequent=network.frequent, features=features.width,
-        text_width=features.vectors.shape[1], map_width=network.map_width, dim=network.dim, layers=network.layers, lora_rank=network.lora_rank,
+        sources=len(features.names),
+        event_sources=len(features.events),
+        windows=len(network.windows_days),
+        attributes=sum(features.slots),
+        frequent=network.frequent,
+        features=features.width,
+        text_width=features.vectors.shape[1],
+        map_width=network.map_width,
+        dim=network.dim,
+        layers=network.layers,
+        lora_rank=network.lora_rank,
     )
 
 

@@ -5,8 +5,10 @@ from pathlib import Path
 from instructue.files import replacing
 
 SHOWN = [
-    ("contrastive", "contrastive (InfoNCE)"), ("opposition", "right answer against its opposite"),
-    ("autoregressive", "autoregressive"), ("history", "general embedding against own events"),
+    ("contrastive", "contrastive (InfoNCE)"),
+    ("opposition", "right answer against its opposite"),
+    ("autoregressive", "autoregressive"),
+    ("history", "general embedding against own events"),
 ]
 
 

@@ -33,8 +33,13 @@ def fit(config: Config, paths: Paths) -> StageReport:
     parts = build(config.model, tables, paths)
     batches = make_batches(config, paths, triplets, parts)
     trainer = Trainer(parts.model, config.model.training, parts.dtype)
-    hashes = {"userqa": _sha256(paths.userqa / "triplets.parquet"), "histories": _sha256(paths.histories / "histories.parquet")}
-    fingerprint = hashlib.sha256(json.dumps([config.model.model_dump(), hashes, base_model_digest(paths)]).encode()).hexdigest()
+    hashes = {
+        "userqa": _sha256(paths.userqa / "triplets.parquet"),
+        "histories": _sha256(paths.histories / "histories.parquet"),
+    }
+    fingerprint = hashlib.sha256(
+        json.dumps([config.model.model_dump(), hashes, base_model_digest(paths)]).encode()
+    ).hexdigest()
     checkpoints = paths.cache / "training"
     with run(paths, "model", {f"data.{k}": v for k, v in hashes.items()}) as (mlflow, run_id):
         mlflow.log_params(flat(config.model.model_dump()))
@@ -45,8 +50,11 @@ def fit(config: Config, paths: Paths) -> StageReport:
 
         train(trainer, batches, checkpoints, fingerprint, on_step)
         settings = {
-            "base_model": base_model_digest(paths), "texts": texts_digest(tables),
-            "network": config.model.network.model_dump(), "mlflow_run": run_id, "data": hashes,
+            "base_model": base_model_digest(paths),
+            "texts": texts_digest(tables),
+            "network": config.model.network.model_dump(),
+            "mlflow_run": run_id,
+            "data": hashes,
         }
         fitted = {k: torch.from_numpy(v) for k, v in vars(parts.features.fitted).items()}
         save_bundle(paths.model, parts.model, fitted, settings)
@@ -66,7 +74,9 @@ def load_triplets(paths: Paths, tables: Tables) -> pl.DataFrame:
     training = tables.histories.filter(pl.col("split") == "train").select("example", "user", "snapshot")
     strangers = triplets.join(training, on=["example", "user", "snapshot"], how="anti")
     if strangers.height:
-        raise DataError(f"{path}: {strangers.height} triplets belong to no training history, first {strangers.row(0, named=True)}")
+        raise DataError(
+            f"{path}: {strangers.height} triplets belong to no training history, first {strangers.row(0, named=True)}"
+        )
     return triplets
 
 

@@ -62,8 +62,10 @@ class Trainer:
         factor = set_rates(self.optimizer, number, config.steps)
         parts = self.parts(batch)
         weights = {
-            "contrastive": config.contrastive_weight, "opposition": config.opposition_weight,
-            "autoregressive": config.autoregressive_weight, "history": config.history_weight,
+            "contrastive": config.contrastive_weight,
+            "opposition": config.opposition_weight,
+            "autoregressive": config.autoregressive_weight,
+            "history": config.history_weight,
         }
         loss = sum(weight * parts[name] for name, weight in weights.items() if name in parts)
         loss.backward()
@@ -71,7 +73,11 @@ class Trainer:
         norm = torch.nn.utils.clip_grad_norm_(trained, CLIP)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        return {k: v.item() for k, v in parts.items()} | {"loss": loss.item(), "gradient_norm": norm.item(), "rate": factor}
+        return {k: v.item() for k, v in parts.items()} | {
+            "loss": loss.item(),
+            "gradient_norm": norm.item(),
+            "rate": factor,
+        }
 
     def save(self, folder: Path, fingerprint: str) -> None:
         """Checkpoint: weights, optimiser state, figures so far. Written whole or not at all."""
@@ -80,7 +86,9 @@ class Trainer:
         for index, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{k}": v.float().reshape(-1) if v.ndim == 0 else v for k, v in state.items()}
         names = sorted({k for row in self.history for k in row})
-        tensors["history"] = torch.tensor([[row.get(n, float("nan")) for n in names] for row in self.history], dtype=torch.float64)
+        tensors["history"] = torch.tensor(
+            [[row.get(n, float("nan")) for n in names] for row in self.history], dtype=torch.float64
+        )
         with replacing(folder / "checkpoint.safetensors") as temporary:
             save_file(tensors, str(temporary), {"fingerprint": fingerprint, "names": ",".join(names)})
 
@@ -96,7 +104,9 @@ class Trainer:
         if meta.get("fingerprint") != fingerprint:
             return 0
         tensors = load_file(str(path))
-        load_trainable_state(self.model, {k.removeprefix("weight."): v for k, v in tensors.items() if k.startswith("weight.")})
+        load_trainable_state(
+            self.model, {k.removeprefix("weight."): v for k, v in tensors.items() if k.startswith("weight.")}
+        )
         with torch.no_grad():
             self.log_temperature.copy_(tensors["log_temperature"])
         state = self.optimizer.state_dict()
@@ -112,7 +122,11 @@ class Trainer:
 
 
 def train(
-    trainer: Trainer, batches: Batches, checkpoints: Path, fingerprint: str, on_step: Callable[[int, dict], None] | None = None
+    trainer: Trainer,
+    batches: Batches,
+    checkpoints: Path,
+    fingerprint: str,
+    on_step: Callable[[int, dict], None] | None = None,
 ) -> None:
     """Run the plan to its end, from the last checkpoint of the same run if there is one."""
     done = trainer.resume(checkpoints, fingerprint)

@@ -16,7 +16,9 @@ def temperature_of(log_temperature: Tensor) -> Tensor:
     return log_temperature.exp().clamp(MIN_TEMPERATURE, 1.0)
 
 
-def contrastive(users_NE: Tensor, answers_AE: Tensor, positive_N: Tensor, excluded_NA: Tensor, temperature: Tensor) -> Tensor:
+def contrastive(
+    users_NE: Tensor, answers_AE: Tensor, positive_N: Tensor, excluded_NA: Tensor, temperature: Tensor
+) -> Tensor:
     """InfoNCE (arXiv 1807.03748) of unit user embeddings against the batch's distinct answers.
 
     positive_N numbers each row's right answer; excluded_NA marks answers that are no negatives for a row
@@ -27,7 +29,9 @@ def contrastive(users_NE: Tensor, answers_AE: Tensor, positive_N: Tensor, exclud
     return F.cross_entropy(logits_NA, positive_N)
 
 
-def opposition(users_NE: Tensor, answers_AE: Tensor, positive_N: Tensor, opposite_N: Tensor, temperature: Tensor) -> Tensor:
+def opposition(
+    users_NE: Tensor, answers_AE: Tensor, positive_N: Tensor, opposite_N: Tensor, temperature: Tensor
+) -> Tensor:
     """InfoNCE over the right answer and its opposite alone, for rows that have one (opposite_N >= 0).
 
     The other negatives are told apart by the instruction; only this pair asks what the history says.

@@ -22,7 +22,8 @@ def make_optimizer(model: UserModel, log_temperature: torch.nn.Parameter, config
         decay = config.weight_decay if parameter.ndim > 1 else 0.0
         groups.setdefault((rate, decay), []).append(parameter)
     return torch.optim.AdamW(
-        [{"params": p, "lr": rate, "peak": rate, "weight_decay": decay} for (rate, decay), p in groups.items()], betas=(0.9, 0.98)
+        [{"params": p, "lr": rate, "peak": rate, "weight_decay": decay} for (rate, decay), p in groups.items()],
+        betas=(0.9, 0.98),
     )
 
 

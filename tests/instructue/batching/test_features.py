@@ -38,11 +38,15 @@ def test_window_tokens_equal_a_plain_computation(scene):
                     continue
                 figures = tokens.figures_NF[slot]
                 assert figures[0] == pytest.approx(np.log1p(inside.height), rel=1e-5)
-                assert figures[1] == pytest.approx(np.log1p(inside.filter(pl.col("age") <= RECENT_DAYS).height), rel=1e-5)
+                assert figures[1] == pytest.approx(
+                    np.log1p(inside.filter(pl.col("age") <= RECENT_DAYS).height), rel=1e-5
+                )
                 assert figures[2] == pytest.approx(np.log1p(inside["age"].min()), rel=1e-4)
                 assert figures[3] == pytest.approx(np.log1p(inside["age"].max()), rel=1e-4)
                 for place, column in enumerate(source.columns):
-                    assert figures[BASE_FEATURES + place] == pytest.approx(inside[column].log1p().mean(), rel=1e-4, abs=1e-5)
+                    assert figures[BASE_FEATURES + place] == pytest.approx(
+                        inside[column].log1p().mean(), rel=1e-4, abs=1e-5
+                    )
                 ids = inside["text_id"].to_numpy()
                 weight = features.idf[ids] + 1e-3
                 expected = (tables.vectors[ids] * weight[:, None]).sum(0) / weight.sum()
@@ -56,9 +60,19 @@ def test_distinct_texts_and_their_counts(scene):
     distinct = features.distinct(examples)
     for b, row in enumerate(examples):
         span = slice(distinct.bounds[b], distinct.bounds[b + 1])
-        counted = pl.concat([_events(tables, row, s.name).select("text_id") for s in features.events]).group_by("text_id").len()
+        counted = (
+            pl.concat([_events(tables, row, s.name).select("text_id") for s in features.events])
+            .group_by("text_id")
+            .len()
+        )
         expected = dict(counted.iter_rows())
-        got = dict(zip(distinct.text[span].tolist(), np.expm1(distinct.figures[span, 0]).round().astype(int).tolist(), strict=True))
+        got = dict(
+            zip(
+                distinct.text[span].tolist(),
+                np.expm1(distinct.figures[span, 0]).round().astype(int).tolist(),
+                strict=True,
+            )
+        )
         assert got == expected
 
 

@@ -19,13 +19,23 @@ def requests(trained):
     hides = pl.List(pl.String)
 
     def ask(who, task, text, hidden):
-        return pl.DataFrame({"user": who, "task": task, "context": "", "instruction": text, "hides": [hidden] * len(who)}, schema_overrides={"hides": hides})
+        return pl.DataFrame(
+            {"user": who, "task": task, "context": "", "instruction": text, "hides": [hidden] * len(who)},
+            schema_overrides={"hides": hides},
+        )
 
-    return pl.concat([
-        ask(users, "coffee", "Will this household buy coffee soon?", []),
-        ask(users[:7], "coupon", "Will this household use a coupon within the next eight weeks or so, do you think?", []),
-        ask(users[:9], "age", "How old are they?", ["profile"]),
-    ])
+    return pl.concat(
+        [
+            ask(users, "coffee", "Will this household buy coffee soon?", []),
+            ask(
+                users[:7],
+                "coupon",
+                "Will this household use a coupon within the next eight weeks or so, do you think?",
+                [],
+            ),
+            ask(users[:9], "age", "How old are they?", ["profile"]),
+        ]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +60,9 @@ def test_every_request_is_answered_once_with_a_unit_vector(embedded, requests):
 
 def test_batching_does_not_change_a_vector(trained, requests, embedded, tmp_path):
     config, paths = trained
-    alone = config.model_copy(update={"embeddings": config.embeddings.model_copy(update={"batch_users": 1, "untrained": False})})
+    alone = config.model_copy(
+        update={"embeddings": config.embeddings.model_copy(update={"batch_users": 1, "untrained": False})}
+    )
     _, before = embedded
     kept = paths.embeddings.rename(paths.embeddings.with_name("kept"))
     try:

@@ -15,10 +15,16 @@ def _reference(q, k, v, scale):
     return F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale).transpose(1, 2)
 
 
-@pytest.mark.parametrize("layout", [Layout(5, ((3, 4), (2, 7))), Layout(1, ((1, 1),)), Layout(9, ((1, 3), (4, 2), (2, 1)))])
+@pytest.mark.parametrize(
+    "layout", [Layout(5, ((3, 4), (2, 7))), Layout(1, ((1, 1),)), Layout(9, ((1, 3), (4, 2), (2, 1)))]
+)
 def test_attention_equals_separate_sequences(layout):
     torch.manual_seed(0)
-    q, k, v = torch.randn(2, 6, layout.length, 8), torch.randn(2, 2, layout.length, 8), torch.randn(2, 2, layout.length, 8)
+    q, k, v = (
+        torch.randn(2, 6, layout.length, 8),
+        torch.randn(2, 2, layout.length, 8),
+        torch.randn(2, 2, layout.length, 8),
+    )
     packed = packed_attention(q, k, v, layout, 0.3)
     P = layout.prefix
     for (count, length), start in zip(layout.groups, layout.starts(), strict=True):
@@ -59,7 +65,8 @@ def test_language_model_packed_equals_separate_forward_and_gradient(backbone):
     P = layout.prefix
     segments = [
         torch.arange(start + s * length, start + (s + 1) * length)
-        for (count, length), start in zip(layout.groups, layout.starts(), strict=True) for s in range(count)
+        for (count, length), start in zip(layout.groups, layout.starts(), strict=True)
+        for s in range(count)
     ]
     sum((packed[:, own] * weight[:, own]).sum() for own in segments).backward()
     lora = {n: p.grad.clone() for n, p in backbone.named_parameters() if p.grad is not None}

@@ -35,7 +35,9 @@ def test_opposition_looks_at_pairs_only(scene):
     expected = sum(
         math.log(1 + math.exp((users[n] @ (answers[opposite[n]] - answers[positive[n]])).item() / 0.1)) for n in (0, 2)
     )
-    assert losses.opposition(users, answers, positive, opposite, temperature).item() == pytest.approx(expected / 2, rel=1e-5)
+    assert losses.opposition(users, answers, positive, opposite, temperature).item() == pytest.approx(
+        expected / 2, rel=1e-5
+    )
     none = losses.opposition(users.requires_grad_(), answers, positive, torch.full((6,), -1), temperature)
     none.backward()
     assert none.item() == 0
