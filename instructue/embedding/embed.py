@@ -101,7 +101,8 @@ def embed_jobs(
 ) -> list[pl.DataFrame]:
     """Run all jobs; returns the frames of instructed and, if named, general embeddings."""
     out = np.zeros((rows.height, parts.model.shape.dim), np.float32)
-    alone: dict[int, np.ndarray] = {}
+    alone: dict[tuple[int, str], np.ndarray] = {}
+    tasks = rows["task"].to_list()
     names = parts.features.names
     parts.model.eval()
     for job in track(jobs, f"embedding users ({method})"):
@@ -112,14 +113,19 @@ def embed_jobs(
             output = parts.model(pack)
         told = torch.cat(output.embeddings[1:], dim=1).float().numpy()
         out[job.rows[job.rows >= 0]] = told[job.rows >= 0]
-        if not job.hidden:
-            alone |= dict(zip(job.examples.tolist(), output.embeddings[0][:, 0].float().numpy(), strict=True))
+        for example, requests, vector in zip(
+            job.examples.tolist(), job.rows, output.embeddings[0][:, 0].float().numpy(), strict=True
+        ):
+            # A general vector that saw every source stands under no task, one that hid some under the tasks that do.
+            under = {tasks[r] for r in requests if r >= 0} if job.hidden else {""}
+            alone |= {(example, task): vector for task in under}
     frames = [_frame(rows["user"], rows["task"], rows["context"], method, out)]
     if general:
         user_of = dict(zip(rows["position"].to_list(), rows["user"].to_list(), strict=True))
-        users = pl.Series("user", [user_of[p] for p in alone], dtype=rows["user"].dtype)
-        empty = pl.Series([""] * len(users), dtype=pl.String)
-        frames.append(_frame(users, empty, empty, general, np.stack(list(alone.values()))))
+        users = pl.Series("user", [user_of[p] for p, _ in alone], dtype=rows["user"].dtype)
+        under = pl.Series("task", [task for _, task in alone], dtype=pl.String)
+        empty = pl.Series("context", [""] * len(users), dtype=pl.String)
+        frames.append(_frame(users, under, empty, general, np.stack(list(alone.values()))))
     return frames
 
 

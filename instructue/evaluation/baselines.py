@@ -20,7 +20,7 @@ def boosted(x: np.ndarray, y: np.ndarray, x_new: np.ndarray, inner: np.ndarray) 
         return np.zeros(len(x_new))
     params = BOOSTING | {"min_data_in_leaf": int(np.clip(len(y) // 20, 2, 20))}
     model = lightgbm.train(params, lightgbm.Dataset(x, y), ROUNDS)
-    return model.predict(x_new, raw_score=True, num_threads=1)
+    return np.asarray(model.predict(x_new, raw_score=True, num_threads=1))
 
 
 def popularity(past: np.ndarray) -> np.ndarray:

@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from instructue.evaluation.results import MACRO, PRIMARY
 from instructue.evaluation.protocol import interval
-
+from instructue.evaluation.results import MACRO, PRIMARY
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,8 @@ def macro_of(judged: list[Judged]) -> list[Judged]:
             continue
         metric = PRIMARY[family]
         draws = {metric: np.mean([j.draws[metric] for j in mine], axis=0)}
-        found.append(Judged(MACRO, family, method, labels, sum(j.n for j in mine), sum(j.positives for j in mine), draws))
+        n, positives = sum(j.n for j in mine), sum(j.positives for j in mine)
+        found.append(Judged(MACRO, family, method, labels, n, positives, draws))
     return found
 
 

@@ -71,7 +71,8 @@ class Inputs:
     def _users(self, hides: list[str]) -> np.ndarray:
         """Positions of all users who occur in tasks with these hidden sources."""
         alike = [t for t in self.tasks if sorted(t.hides) == sorted(hides)]
-        return np.unique(np.concatenate([self.population.positions(t.label.labels(self.population)["user"]) for t in alike]))
+        users = [t.label.labels(self.population)["user"] for t in alike]
+        return np.unique(self.population.positions(pl.concat(users)))
 
     def rows(self, method: Method, task: TaskSpec, labelled: pl.DataFrame) -> np.ndarray | None:
         """Features of a task's labelled rows, float32 [rows, columns]; None if the method has none for some row.

@@ -11,7 +11,9 @@ RANKING = ("ndcg@10", "hr@10", "recall@10")
 TOP = 10
 
 
-def binary_metrics(scores: np.ndarray, y: np.ndarray, weights: np.ndarray, names: tuple[str, ...] = BINARY) -> dict[str, np.ndarray]:
+def binary_metrics(
+    scores: np.ndarray, y: np.ndarray, weights: np.ndarray, names: tuple[str, ...] = BINARY
+) -> dict[str, np.ndarray]:
     """Each metric per draw, [draws]; NaN where a draw holds one class only.
 
     scores [n], y [n] in {0, 1}, weights [draws, n] >= 0. Ties count half in the AUC and are taken together elsewhere.
@@ -29,7 +31,7 @@ def binary_metrics(scores: np.ndarray, y: np.ndarray, weights: np.ndarray, names
     positives, negatives = hits_by[:, -1:].copy(), misses_by[:, -1:].copy()
     with np.errstate(divide="ignore", invalid="ignore"):
         ways = {
-            "auc": lambda: (hits * (negatives - misses_by + 0.5 * misses)).sum(axis=1, dtype=np.float64) / (positives * negatives)[:, 0],
+            "auc": lambda: _area(hits, misses, misses_by) / (positives * negatives)[:, 0],
             "ks": lambda: (hits_by / positives - misses_by / negatives).max(axis=1),
             "average_precision": lambda: (hits * _precision(hits_by, misses_by)).sum(axis=1) / positives[:, 0],
             "lift@10%": lambda: _lift(hits, misses, hits_by, misses_by),
@@ -39,12 +41,20 @@ def binary_metrics(scores: np.ndarray, y: np.ndarray, weights: np.ndarray, names
     return {name: np.where(one_class, np.nan, value) for name, value in found.items()}
 
 
+def _area(hits: np.ndarray, misses: np.ndarray, misses_by: np.ndarray) -> np.ndarray:
+    """Pairs of a positive above a negative, ties as halves."""
+    below = misses_by[:, -1:] - misses_by + 0.5 * misses
+    return (hits * below).sum(axis=1, dtype=np.float64)
+
+
 def _precision(hits_by: np.ndarray, misses_by: np.ndarray) -> np.ndarray:
     total = hits_by + misses_by
     return np.divide(hits_by, total, out=np.zeros_like(total), where=total > 0)
 
 
-def _lift(hits: np.ndarray, misses: np.ndarray, hits_by: np.ndarray, misses_by: np.ndarray, share: float = 0.1) -> np.ndarray:
+def _lift(
+    hits: np.ndarray, misses: np.ndarray, hits_by: np.ndarray, misses_by: np.ndarray, share: float = 0.1
+) -> np.ndarray:
     size, total = hits + misses, hits_by[:, -1:] + misses_by[:, -1:]
     # The group that the boundary cuts counts in proportion.
     taken = np.clip(share * total - (hits_by + misses_by - size), 0, size)

@@ -34,7 +34,7 @@ class Population:
         histories = tables.histories.filter(pl.col("split") == "evaluation").sort("user")
         moments = histories["snapshot"].unique()
         if len(moments) != 1:
-            raise DataError(f"histories.parquet has {len(moments)} evaluation snapshots, not one; run `histories` again")
+            raise DataError(f"histories.parquet has {len(moments)} evaluation snapshots; run `histories` again")
         check_no_leak(tables.dataset, tables.events, histories)
         check_labels_unseen(tables.histories)
         days = (histories["horizon_end"][0].date() - moments[0].date()).days
@@ -49,18 +49,19 @@ class Population:
         place = self.users.search_sorted(users).to_numpy().astype(np.int64).clip(0, max(self.size - 1, 0))
         strangers = users.filter(self.users.gather(place) != users)
         if len(strangers):
-            raise LeakageError(f"{len(strangers)} users are not of the evaluation snapshot, the first is {strangers[0]}")
+            raise LeakageError(f"{len(strangers)} users are not of the evaluation snapshot; first: {strangers[0]}")
         return place
 
     def past(self, source: str) -> pl.DataFrame:
         """Events of one source before the snapshot, sorted by user and time, with `position` and `age` in days."""
         if source not in self._pasts:
             start, end = (self.histories[f"{source}_{edge}"].to_numpy().astype(np.int64) for edge in ("start", "end"))
-            position = np.repeat(np.arange(self.size), end - start)
-            rows = np.arange(position.size) - np.repeat(np.cumsum(end - start) - (end - start), end - start) + start[position]
+            length = end - start
+            position = np.repeat(np.arange(self.size), length)
+            rows = np.arange(position.size) - np.repeat(np.cumsum(length) - length, length) + start[position]
             age = (pl.lit(self.snapshot) - pl.col("time")).dt.total_seconds() / 86400
             events = self.tables.events[source][rows]
-            self._pasts[source] = events.with_columns(age.cast(pl.Float32).alias("age"), pl.Series("position", position))
+            self._pasts[source] = events.with_columns(age=age.cast(pl.Float32), position=pl.Series(position))
         return self._pasts[source]
 
     def future(self, source: str, days: int) -> pl.DataFrame:
@@ -69,7 +70,7 @@ class Population:
         Days are local calendar days. Raises ConfigError if they pass the end of the label window.
         """
         if days > self.label_days:
-            raise ConfigError(f"a label needs {days} days but the label window has {self.label_days}; see histories.label_days")
+            raise ConfigError(f"a label needs {days} days, the label window has {self.label_days}: histories.label_days")
         end = pl.lit(self.snapshot).dt.offset_by(f"{days}d")
         judged = pl.col("user").is_in(self.users.implode())
         events = self.tables.events[source].filter((pl.col("time") >= self.snapshot) & (pl.col("time") < end) & judged)
@@ -78,7 +79,7 @@ class Population:
     def profile(self, source: str) -> pl.DataFrame:
         """Attribute rows (user, attribute, value) of one attribute table, for the judged users."""
         rows = self.tables.events[source].filter(pl.col("user").is_in(self.users.implode()))
-        return rows.select("user", "attribute", self.tables.texts["value"].gather(rows["text_id"]).alias("value"), "text_id")
+        return rows.select("user", "attribute", "text_id", value=self.tables.texts["value"].gather(rows["text_id"]))
 
     def with_attributes(self, source: str, events: pl.DataFrame) -> pl.DataFrame:
         """Add the text attributes of a source to its events."""

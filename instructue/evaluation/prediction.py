@@ -25,9 +25,10 @@ def out_of_fold(
 
 
 def judge(
-    method: Method, task: TaskSpec, x: np.ndarray, y: np.ndarray, users: np.ndarray, protocol: Protocol, labels: int | None
+    method: Method, task: TaskSpec, x: np.ndarray, y: np.ndarray, users: np.ndarray, protocol: Protocol,
+    labels: int | None = None,
 ) -> Judged:
-    """Metrics of one repeat's scores, averaged over repeats, per draw: the quality of one probe, not of three averaged."""
+    """Metrics per draw, averaged over the repeats' scores: the quality of one probe, not of several averaged."""
     names = BINARY if labels is None else BINARY[:1]
     weights = protocol.weights[:, users]
     repeats = [binary_metrics(s, y, weights, names) for s in out_of_fold(method, x, y, users, protocol, labels)]

@@ -100,7 +100,8 @@ def probe_logistic(
     basis = Basis.fit(x, standardise=standardise)
     z = basis.turned(x)
     folds = np.unique(inner)
-    masks = np.concatenate([inner[:, None] != np.repeat(folds, len(strengths)), np.ones((len(x), len(strengths)), bool)], axis=1)
+    taught = inner[:, None] != np.repeat(folds, len(strengths))
+    masks = np.concatenate([taught, np.ones((len(x), len(strengths)), bool)], axis=1)
     weights, intercepts = solve_logistic(z, basis.gram, y, masks, np.tile(strengths, len(folds) + 1))
     held = z @ weights + intercepts
     loss = np.logaddexp(0, held) - y[:, None] * held  # [n, c]

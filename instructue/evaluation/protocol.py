@@ -40,6 +40,7 @@ class Protocol:
 
     @classmethod
     def draw(cls, config: EvaluationConfig, population: Population, tasks: list[TaskSpec]) -> "Protocol":
+        """`tasks` are all of the data set's, also where only some are run: they balance the folds."""
         rng = np.random.default_rng(config.seed)
         groups = strata(population, tasks)
         folds = np.stack([deal(groups, config.folds, rng) for _ in range(config.repeats)])
@@ -59,16 +60,15 @@ class Protocol:
     def few(self, split: Split, y: np.ndarray, labels: int) -> Split:
         """The same split with only `labels` training rows, drawn at the rate of positives of its training set.
 
-        The draw depends on the split and the labels alone: every method learns from the same rows. Half of a
-        sample at most is of one class short of two rows, so that a probe has something to learn.
+        The draw depends on the split and the number alone: every method learns from the same rows. At least two
+        of them are of either class; call it only where the training set has as many.
         """
         rng = np.random.default_rng([self.seed, split.repeat, split.fold, labels])
         positive = y[split.train].astype(bool)
-        count = int(np.clip(round(labels * positive.mean()), 2, labels - 2))
         ones, zeros = split.train[positive], split.train[~positive]
-        count = int(np.clip(count, labels - len(zeros), len(ones)))
-        chosen = np.concatenate([rng.choice(ones, count, replace=False), rng.choice(zeros, labels - count, replace=False)])
-        chosen.sort()
+        count = int(np.clip(round(labels * positive.mean()), max(2, labels - len(zeros)), min(labels - 2, len(ones))))
+        drawn = [rng.choice(ones, count, replace=False), rng.choice(zeros, labels - count, replace=False)]
+        chosen = np.sort(np.concatenate(drawn))
         inner = deal(y[chosen].astype(int), int(self.inner.max()) + 1, rng)
         return Split(split.repeat, split.fold, chosen, split.test, inner)
 
@@ -82,14 +82,13 @@ def deal(groups: np.ndarray, folds: int, rng: np.random.Generator) -> np.ndarray
 
 
 def strata(population: Population, tasks: list[TaskSpec]) -> np.ndarray:
-    """Groups to balance folds by: has an attribute row, has an offer to respond to, tercile of activity; int [users]."""
+    """Groups to balance folds by, int [users]: attribute rows or none, offers or none, tercile of activity."""
     attributed, offered = np.zeros((2, population.size), bool)
     for task in tasks:
         if isinstance(task.label, AttributeIn):
             attributed[population.positions(population.profile(task.label.source)["user"])] = True
         elif isinstance(task.label, Responds):
-            attributed_to = task.label.offers(population)["user"]
-            offered[population.positions(attributed_to)] = True
+            offered[population.positions(task.label.offers(population)["user"])] = True
     first = population.tables.dataset.event_sources[0].name
     activity = population.histories.select(pl.col(f"{first}_end") - pl.col(f"{first}_start")).to_series().to_numpy()
     tercile = np.searchsorted(np.quantile(activity, [1 / 3, 2 / 3]), activity)

@@ -28,7 +28,7 @@ class Basket:
 
     @classmethod
     def of(cls, task: TaskSpec, population: Population) -> "Basket":
-        rule = task.label
+        rule = task.ranking
         catalogue = rule.catalogue(population)
         past = rule.occasions(population, catalogue, future=False)
         happened = rule.occasions(population, catalogue, future=True) > 0
@@ -45,7 +45,8 @@ def judge_probe(method: str, task: TaskSpec, x: np.ndarray, basket: Basket, prot
         train, test = split.train, split.test
         # Items that the user had before are learnt from too: what drives a repeat says something about a first time.
         scores, _ = probe_ridge(
-            x[train], basket.happened[train], x[test], split.inner, basket.seen[train], basket.seen[test], basket.relevant[train]
+            x[train], basket.happened[train], x[test], split.inner,
+            basket.seen[train], basket.seen[test], basket.relevant[train],
         )
         _add(parts, ranking_metrics(scores, basket.relevant[test]), test, len(x))
     return _judged(method, task, basket, {k: v / len(protocol.folds) for k, v in parts.items()}, protocol)
@@ -54,20 +55,18 @@ def judge_probe(method: str, task: TaskSpec, x: np.ndarray, basket: Basket, prot
 def judge_counts(task: TaskSpec, basket: Basket, protocol: Protocol) -> list[Judged]:
     """The rankings that need no probe: popularity, own frequency (repeats), adoption rate (new items)."""
     ranked = {"popularity": baselines.popularity(basket.past)}
-    if not task.label.new_only:
+    if not task.ranking.new_only:
         ranked["own_frequency"] = baselines.own_frequency(basket.past)
-    judged = []
-    for method, scores in ranked.items():
-        scores = np.where(basket.seen, -np.inf, scores)
-        judged.append(_judged(method, task, basket, ranking_metrics(scores, basket.relevant), protocol))
-    if task.label.new_only:
+    masked = {method: np.where(basket.seen, -np.inf, scores) for method, scores in ranked.items()}
+    values = {method: ranking_metrics(scores, basket.relevant) for method, scores in masked.items()}
+    if task.ranking.new_only:
         parts: dict[str, np.ndarray] = {}
         for split in protocol.splits(basket.users):
             rate = baselines.adoption_rate(basket.relevant[split.train], basket.seen[split.train], len(split.test))
             scores = np.where(basket.seen[split.test], -np.inf, rate)
             _add(parts, ranking_metrics(scores, basket.relevant[split.test]), split.test, len(basket.users))
-        judged.append(_judged("adoption_rate", task, basket, {k: v / len(protocol.folds) for k, v in parts.items()}, protocol))
-    return judged
+        values["adoption_rate"] = {k: v / len(protocol.folds) for k, v in parts.items()}
+    return [_judged(method, task, basket, found, protocol) for method, found in values.items()]
 
 
 def _add(parts: dict[str, np.ndarray], found: dict[str, np.ndarray], rows: np.ndarray, size: int) -> None:

@@ -13,7 +13,6 @@ from instructue.errors import ConfigError
 from instructue.evaluation.population import Population
 from instructue.sources.spec import DatasetSpec, Name
 
-LABELS = {"user": pl.Int64, "context": pl.String, "label": pl.Boolean}
 Days = Annotated[int, Field(ge=1, le=366, description="Local calendar days after the snapshot")]
 
 
@@ -44,7 +43,8 @@ class Occurs(Rule):
 
     def labels(self, population: Population) -> pl.DataFrame:
         found = filtered(population.future(self.source, self.days), self.where)["user"].unique()
-        return population.users.to_frame("user").select("user", context=pl.lit(""), label=pl.col("user").is_in(found.implode()))
+        label = population.users.is_in(found.implode())
+        return population.users.to_frame("user").with_columns(context=pl.lit(""), label=label)
 
 
 class Responds(Rule):
@@ -62,15 +62,17 @@ class Responds(Rule):
 
     def offers(self, population: Population) -> pl.DataFrame:
         """Distinct (user, context) with the offer's attributes, the first of a user's where it came twice."""
-        offers = population.future(self.offer, self.offered_within_days).sort("user", "time", "row")
-        return offers.with_columns(context=pl.col(self.by)).unique(["user", "context"], keep="first").sort("user", "context")
+        offers = population.future(self.offer, self.offered_within_days).with_columns(context=pl.col(self.by))
+        ordered = offers.sort("user", "context", "time", "row")
+        return ordered.unique(["user", "context"], keep="first", maintain_order=True)
 
     def labels(self, population: Population) -> pl.DataFrame:
         responses = population.future(self.response, self.days).select("user", context=pl.col(self.by), answered="time")
         offers = self.offers(population).select("user", "context", "time")
         last = responses.group_by("user", "context").agg(pl.col("answered").max())
         label = (pl.col("answered") >= pl.col("time")).fill_null(False)
-        return offers.join(last, on=["user", "context"], how="left").select("user", "context", label=label).sort("user", "context")
+        joined = offers.join(last, on=["user", "context"], how="left", maintain_order="left")
+        return joined.select("user", "context", label=label)
 
 
 class Items(Rule):
@@ -95,7 +97,9 @@ class Items(Rule):
         return support.filter(pl.col("users") >= self.min_users)[self.attribute].drop_nulls().sort().to_list()
 
     def occasions(self, population: Population, catalogue: list[str], *, future: bool) -> np.ndarray:
-        """Distinct times per user and item, float32 [population, items], before the snapshot or within `days` after it."""
+        """Distinct times per user and item, float32 [population, items]: before the snapshot, or within `days`."""
+        if not catalogue:
+            return np.zeros((population.size, 0), np.float32)
         if future:
             events = population.future(self.source, self.days)
             events = events.with_columns(position=pl.Series(population.positions(events["user"])))
@@ -112,8 +116,8 @@ class Items(Rule):
     def labels(self, population: Population) -> pl.DataFrame:
         """The users who enter the task; their relevant items are in `relevant`."""
         catalogue = self.catalogue(population)
-        some = self.relevant(population, catalogue).any(axis=1)
-        return population.users.filter(pl.Series(some)).to_frame("user").select("user", context=pl.lit(""), label=pl.lit(True))
+        some = pl.Series(np.asarray(self.relevant(population, catalogue).any(axis=1)))
+        return population.users.filter(some).to_frame("user").with_columns(context=pl.lit(""), label=pl.lit(True))
 
     def relevant(self, population: Population, catalogue: list[str]) -> np.ndarray:
         """Which items are right for whom, bool [population, items]."""

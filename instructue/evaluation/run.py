@@ -20,12 +20,14 @@ from instructue.evaluation.prediction import enough, judge
 from instructue.evaluation.protocol import Protocol
 from instructue.evaluation.recommendation import Basket, judge_counts, judge_probe
 from instructue.evaluation.report import write_reports
+from instructue.evaluation.results import MACRO, PRIMARY
 from instructue.evaluation.tasks import TaskSpec, load_tasks
 from instructue.evaluation.vectors import Embeddings
 from instructue.paths import Paths
 from instructue.progress import track
 from instructue.report import StageReport
 from instructue.sources.tables import load_tables
+
 
 @dataclass(frozen=True)
 class Job:
@@ -51,7 +53,7 @@ def evaluate(config: Config, paths: Paths) -> StageReport:
     population = Population.of(load_tables(config, paths))
     tasks = load_tasks(config.data.dataset, config.evaluation.tasks)
     inputs = Inputs(population, Embeddings.read(paths, population), tasks)
-    protocol = Protocol.draw(config.evaluation, population, tasks)
+    protocol = Protocol.draw(config.evaluation, population, load_tasks(config.data.dataset))
     plan = make_plan(inputs, protocol, config.evaluation.few_labels)
     judged = run_jobs(plan.jobs)
     judged += macro_of(judged)
@@ -62,12 +64,11 @@ def evaluate(config: Config, paths: Paths) -> StageReport:
         "rows": rows_of(judged),
         "paired": pairs_of(judged, OURS),
         "notes": plan.notes,
-        "data": {path.stem: digest(path) for path in (paths.embeddings / "embeddings.parquet", paths.histories / "histories.parquet")},
-        "tasks": {
-            t.name: {"family": t.family, "description": t.description,
-                     "instruction": t.instruction.replace("{who}", population.tables.dataset.who)}
-            for t in tasks
+        "data": {
+            "embeddings": digest(paths.embeddings / "embeddings.parquet"),
+            "histories": digest(paths.histories / "histories.parquet"),
         },
+        "tasks": {task.name: describe_task(task, population.tables.dataset.who) for task in tasks},
     }
     write_reports(results, paths.evaluation_report)
     return describe(results, paths)
@@ -93,7 +94,7 @@ def _plan_binary(plan: Plan, task: TaskSpec, inputs: Inputs, protocol: Protocol,
     labelled = task.label.labels(inputs.population)
     y, users = labelled["label"].to_numpy().astype(np.int64), inputs.population.positions(labelled["user"])
     if not len(y) or not enough(y, users, protocol, 4):
-        plan.notes.append(f"{task.name}: {int(y.sum())} positives of {len(y)} are too few for {protocol.folds.max() + 1} folds; left out")
+        plan.notes.append(f"{task.name}: {int(y.sum())} positives of {len(y)} rows are too few to judge by; left out")
         return
     sizes = [None, *[size for size in few_labels if enough(y, users, protocol, size)]]
     for method in METHODS:
@@ -123,7 +124,7 @@ def _plan_ranking(plan: Plan, task: TaskSpec, inputs: Inputs, protocol: Protocol
 
 def _missing(method: Method, task: TaskSpec) -> str:
     hidden = f" without {', '.join(task.hides)}" if task.hides else ""
-    return f"{method.name}: {task.name} needs an embedding{hidden} for each of its rows, and some are missing; left out there"
+    return f"{method.name}: not every row of {task.name} has an embedding{hidden}; left out there"
 
 
 def run_jobs(jobs: list[Job]) -> list[Judged]:
@@ -146,12 +147,20 @@ def describe_protocol(config: Config, population: Population, protocol: Protocol
         "bootstrap": config.evaluation.bootstrap,
         "seed": config.evaluation.seed,
         "few_labels": config.evaluation.few_labels,
-        "population": f"users with at least {config.histories.min_events} events of the first source before the snapshot",
+        "population": f"users with at least {config.histories.min_events} earlier events of the first source",
         "split": "folds over users, the same for every method and task; a user's rows stay together",
-        "probe": "standardised features, logistic or ridge regression; its strength is chosen on inner folds of training users",
+        "probe": "standardised features, logistic or ridge regression, strength from inner folds of training users",
         "scores": "out of fold, as ranks within the fold; a metric is averaged over the repeats",
         "interval": "95%, bootstrap over users; differences are paired on the same draws",
         "macro": "mean of the primary metric over a family's tasks",
+    }
+
+
+def describe_task(task: TaskSpec, who: str) -> dict[str, str]:
+    return {
+        "family": task.family,
+        "description": task.description,
+        "instruction": task.instruction.replace("{who}", who),
     }
 
 
@@ -163,20 +172,25 @@ def digest(path: Path) -> str:
 
 def describe(results: dict[str, Any], paths: Paths) -> StageReport:
     """The stage's report: ours as metrics, a table of tasks by methods, links to the written reports."""
-    from instructue.evaluation.results import PRIMARY
-
     rows = [r for r in results["rows"] if r["labels"] == "all" and r["metric"] == PRIMARY[r["family"]]]
     metrics = {
-        f"{r['metric']}/{r['family'] + '_macro' if r['task'] == 'macro' else r['task']}": r["value"]
-        for r in rows if r["method"] == OURS[0] and r["value"] is not None
+        f"{r['metric']}/{_place(r)}": r["value"] for r in rows if r["method"] == OURS[0] and r["value"] is not None
     }
-    table: dict[tuple[str, str], dict[str, Any]] = {}
+    table: dict[str, dict[str, Any]] = {}
     for r in rows:
-        line = table.setdefault((r["family"], r["task"]), {"task": r["task"], "family": r["family"], "n": r["n"], "positives": r["positives"], "metric": r["metric"]})
+        line = table.setdefault(_place(r), {"task": _place(r), **{k: r[k] for k in ("metric", "n", "positives")}})
         bounds = "" if r["low"] is None else f" [{r['low']:.3f}, {r['high']:.3f}]"
         line[r["method"]] = "-" if r["value"] is None else f"{r['value']:.3f}{bounds}"
-    links = {suffix: str(paths.evaluation_report.with_name(f"{paths.evaluation_report.name}.{suffix}")) for suffix in ("html", "md", "json")}
+    stem = paths.evaluation_report
     return StageReport(
-        "evaluation", rows={"results": len(results["rows"]), "paired": len(results["paired"])}, metrics=metrics,
-        tables={"results": list(table.values())}, links=links, notes=results["notes"],
+        "evaluation",
+        rows={"results": len(results["rows"]), "paired": len(results["paired"])},
+        metrics=metrics,
+        tables={"results": list(table.values())},
+        links={suffix: str(stem.with_name(f"{stem.name}.{suffix}")) for suffix in ("html", "md", "json")},
+        notes=results["notes"],
     )
+
+
+def _place(row: dict[str, Any]) -> str:
+    return f"{row['family']} {MACRO}" if row["task"] == MACRO else row["task"]

@@ -39,6 +39,13 @@ class TaskSpec(BaseModel):
             raise ValueError("a yes-or-no task needs both answers, yes and no")
         return self
 
+    @property
+    def ranking(self) -> Items:
+        """The rule of a ranking task; raises ConfigError for any other."""
+        if not isinstance(self.label, Items):
+            raise ConfigError(f"task {self.name} ranks no items, its rule is {self.label.rule!r}")
+        return self.label
+
 
 class _TaskFile(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -65,7 +65,8 @@ class Embeddings:
             own, on = self.table.filter((pl.col("method") == method) & (pl.col("task") == "")), ["user"]
         elif method == GENERAL:
             own, on = own.unique("user", maintain_order=True), ["user"]
-        found = labelled.select("user", "context").join(own.select(*on, "vector"), on=on, how="left", maintain_order="left")
+        wanted = labelled.select("user", "context")
+        found = wanted.join(own.select(*on, "vector"), on=on, how="left", maintain_order="left")
         if own.is_empty() or found["vector"].null_count():
             return None
         return found["vector"].to_numpy().astype(np.float32)

@@ -56,7 +56,7 @@ def load(folder: Path, config: ModelConfig, tables: Tables, paths: Paths) -> Par
     for name, now in (("base_model", base_model_digest(paths)), ("texts", texts_digest(tables))):
         if settings[name] != now:
             what = name.replace("_", " ")
-            raise ConfigError(f"{folder} was trained with another {what} ({settings[name]:.12}, now {now:.12}); train again")
+            raise ConfigError(f"{folder} is of another {what} ({settings[name]:.12}, now {now:.12}); train again")
     features = HistoryFeatures(tables, config.network.windows_days, config.network.map_width)
     shape = _shape(config, features)
     if shape != settings["shape"]:

@@ -17,12 +17,30 @@ MakeChain = Callable[..., Path]
 
 
 @pytest.fixture(scope="session")
-def make_chain(make_project: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> MakeChain:
-    """make_chain(folder=None, changes=None) -> root of a project on the slice, ready to run, nothing run yet."""
+def tiny_folder(slice_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The slice cut to 6 households that redeem coupons: few event texts, so that encoding them takes seconds."""
+    import polars as pl
+
+    folder = tmp_path_factory.mktemp("tiny")
+    redemptions = pl.read_parquet(slice_folder / "coupon_redemptions.parquet")
+    chosen = redemptions["household_id"].unique().sort().head(6).implode()
+    for path in slice_folder.glob("*.parquet"):
+        table = pl.read_parquet(path)
+        if "household_id" in table.columns:
+            table = table.filter(pl.col("household_id").is_in(chosen))
+        table.write_parquet(folder / path.name)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def make_chain(
+    make_project: Callable[..., Any], tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> MakeChain:
+    """make_chain(folder=None, changes=None) -> root of a project on a tiny slice, nothing run yet."""
 
     def make(folder: Path | None = None, changes: dict[str, Any] | None = None) -> Path:
         root = tmp_path_factory.mktemp("chain")
-        make_project(folder, root, {"data.max_users": 12, **(changes or {})})
+        make_project(folder or tiny_folder, root, changes)
         for name in ("instructue", "data_checks"):
             shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
         for name in ("dvc.yaml", "dagster.yaml", ".dvcignore", ".gitignore"):

@@ -1,5 +1,6 @@
 """The chain's early stages through both doors, Dagster and DVC, on real data and real base models."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -29,14 +30,28 @@ def locked(root: Path) -> dict:
     return yaml.safe_load((root / "dvc.lock").read_text())["stages"]
 
 
-def test_first_run_makes_everything_and_checks_are_green(made, module_instance):
+def written(root: Path) -> dict[str, str]:
+    """The verdict on each source on the results page. So few households give a warning or two."""
+    results = json.loads((root / "reports/validation/results.json").read_text())
+    return {name: suite["verdict"] for name, suite in results["sources"].items()}
+
+
+def verdicts(result: dg.ExecuteInProcessResult) -> dict[str, str]:
+    """The same as Dagster shows it."""
+    evaluations = result.get_asset_check_evaluations()
+    failed = {True: "failed", False: "warned"}
+    return {
+        e.asset_key.path[1]: "passed" if e.passed else failed[e.severity == dg.AssetCheckSeverity.ERROR]
+        for e in evaluations
+    }
+
+
+def test_first_run_makes_everything_and_checks_say_what_the_page_says(made):
     root, result = made
     assert result.success
     assert reused(result) == dict.fromkeys(EARLY, False)
-    evaluations = result.get_asset_check_evaluations()
-    assert {e.asset_key.path[0] for e in evaluations} == {"source"} and len(evaluations) == 6
-    assert all(e.passed for e in evaluations)
     assert sorted(locked(root)) == sorted(EARLY)
+    assert verdicts(result) == written(root) and "passed" in written(root).values()
 
 
 def test_data_versions_are_dvcs_hashes(made, module_instance):
@@ -74,7 +89,7 @@ def test_second_run_does_no_work_and_keeps_versions_and_figures(made, module_ins
     again = module_instance.get_latest_materialization_event(dg.AssetKey(["histories"]))
     first, second = event.asset_materialization.metadata, again.asset_materialization.metadata
     assert set(first) == set(second) and first["snapshots"] == second["snapshots"]
-    assert all(e.passed for e in result.get_asset_check_evaluations()) and result.get_asset_check_evaluations()
+    assert verdicts(result) == written(root)
 
 
 def test_dvc_agrees_that_nothing_is_to_do(made):
@@ -133,25 +148,24 @@ def test_after_dvc_repro_materialising_does_nothing_and_shows_the_same_versions(
     result = materialise(root, instance, ["sources", "validation"])
     assert reused(result) == {"sources": True, "validation": True}
     assert locked(root) == lock
-    checks = result.get_asset_check_evaluations()
-    assert len(checks) == 6 and all(c.passed for c in checks)
+    assert verdicts(result) == written(root)
     # No record of the run was left by `dvc repro`; what the files say is shown.
     event = instance.get_latest_materialization_event(dg.AssetKey(["staged", "trip"]))
     assert event.asset_materialization.metadata["dagster/row_count"].value > 0
 
 
-def test_bad_data_stops_the_chain_before_anything_is_published(make_chain, slice_folder, tmp_path, instance, capsys):
+def test_bad_data_stops_the_chain_before_anything_is_published(make_chain, tiny_folder, tmp_path, instance):
     import polars as pl
 
-    files = shutil.copytree(slice_folder, tmp_path / "files")
+    files = shutil.copytree(tiny_folder, tmp_path / "files")
     table = pl.read_parquet(files / "transactions.parquet")
     table.with_columns(sales_value=-pl.col("sales_value")).write_parquet(files / "transactions.parquet")
     root = make_chain(files)
     result = materialise(root, instance, ["sources", "validation", "histories"])
     assert not result.success
     by_source = {e.asset_key.path[1]: e for e in result.get_asset_check_evaluations()}
-    assert not by_source["purchase"].passed and by_source["purchase"].severity == dg.AssetCheckSeverity.ERROR
-    assert by_source["campaign"].passed
+    assert verdicts(result) == written(root)
+    assert verdicts(result)["purchase"] == "failed" and verdicts(result)["profile"] == "passed"
     bad = by_source["purchase"].metadata["first bad rows"].records
     assert bad[0].data["value"].startswith("-")
     assert set(versions(instance)) == {f"staged/{name}" for name in (*by_source, "texts")}

@@ -58,6 +58,17 @@ def test_every_request_is_answered_once_with_a_unit_vector(embedded, requests):
     assert frame.filter(pl.col("method") == GENERAL)["user"].n_unique() == requests["user"].n_unique()
 
 
+def test_a_general_vector_that_hid_a_source_stands_under_the_task_that_hides_it(embedded, requests):
+    _, frame = embedded
+    general = frame.filter(pl.col("method") == GENERAL)
+    assert set(general["task"].unique()) == {"", "age"}
+    users, hidden = _vectors(frame, GENERAL, "age")
+    assert users == sorted(requests.filter(pl.col("task") == "age")["user"].to_list())
+    everyone, open_ = _vectors(frame, GENERAL, "")
+    assert len(everyone) == requests["user"].n_unique()
+    assert not np.allclose(hidden, open_[[everyone.index(u) for u in users]], atol=1e-6)
+
+
 def test_batching_does_not_change_a_vector(trained, requests, embedded, tmp_path):
     config, paths = trained
     alone = config.model_copy(
