@@ -70,7 +70,7 @@ class Population:
         Days are local calendar days. Raises ConfigError if they pass the end of the label window.
         """
         if days > self.label_days:
-            raise ConfigError(f"a label needs {days} days, the label window has {self.label_days}: histories.label_days")
+            raise ConfigError(f"a label needs {days} days, histories.label_days gives {self.label_days}")
         end = pl.lit(self.snapshot).dt.offset_by(f"{days}d")
         judged = pl.col("user").is_in(self.users.implode())
         events = self.tables.events[source].filter((pl.col("time") >= self.snapshot) & (pl.col("time") < end) & judged)
