@@ -26,3 +26,4 @@ def hub_off(*origins: str) -> None:
     """
     if "hub" not in origins:
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # with nothing to fetch, bars of milliseconds

@@ -4,6 +4,7 @@ import argparse
 import logging
 import os
 import sys
+import warnings
 from pathlib import Path
 
 from instructue.errors import ConfigError, InstructUEError
@@ -67,6 +68,7 @@ def _log_ours() -> None:
     handler.setFormatter(logging.Formatter("%(message)s"))
     handler.addFilter(lambda record: record.name.startswith("instructue") or record.levelno >= logging.WARNING)
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    warnings.simplefilter("ignore", FutureWarning)  # the tools' words to their own developers
     logging.getLogger("instructue").setLevel(logging.INFO)
 
 

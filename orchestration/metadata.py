@@ -85,4 +85,4 @@ def plot(path: Path) -> dg.MetadataValue:
 
 def link(place: str) -> dg.MetadataValue:
     """A link if it is one, else a path to copy."""
-    return dg.MetadataValue.url(place) if "://" in place else dg.MetadataValue.path(place)
+    return dg.MetadataValue.url(place) if place.startswith(("http://", "https://")) else dg.MetadataValue.path(place)

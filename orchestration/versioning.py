@@ -115,6 +115,7 @@ def _repo(root: Path) -> Iterator[Any]:
     from dvc.repo import Repo
     from dvc.scm import SCMError
 
+    logging.getLogger("dvc").setLevel(logging.WARNING)  # importing it sets it to INFO
     try:
         repo = Repo(str(root), _wait_for_lock=True)
     except NotDvcRepoError:

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import dagster as dg
 
+from instructue import stages
+
 ROOT = Path(__file__).parent.parent.parent
-EARLY = ["base_models", "sources", "validation", "histories"]
+STAGES = list(stages.STAGES)
 
 
 def command(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
