@@ -13,9 +13,6 @@ import pytest
 
 from tests.orchestration.projects import ROOT, as_dvc_project
 
-# Less of everything than even the debug variant; the stages' own tests look at what these leave out.
-QUICK = {"userqa.teacher": "template", "model.training.steps": 2, "model.training.checkpoint_every": 1}
-
 MakeChain = Callable[..., Path]
 
 
@@ -43,7 +40,7 @@ def make_chain(
 
     def make(folder: Path | None = None, changes: dict[str, Any] | None = None) -> Path:
         root = tmp_path_factory.mktemp("chain")
-        make_project(folder or tiny_folder, root, {**QUICK, **(changes or {})})
+        make_project(folder or tiny_folder, root, changes)
         for name in ("instructue", "data_checks"):
             shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
         for name in ("dvc.yaml", "dagster.yaml", ".dvcignore", ".gitignore"):

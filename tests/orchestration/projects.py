@@ -8,10 +8,8 @@ from pathlib import Path
 
 import dagster as dg
 
-from instructue import stages
-
 ROOT = Path(__file__).parent.parent.parent
-STAGES = list(stages.STAGES)
+EARLY = ["base_models", "sources", "validation", "histories"]
 
 
 def command(root: Path, *words: str) -> subprocess.CompletedProcess[str]:

@@ -30,7 +30,7 @@ def config() -> Config:
 
 @pytest.fixture(scope="session")
 def dataset_file(tmp_path_factory) -> Path:
-    """Complete Journey's description without promotions and facts, with its tasks beside it, as a team would have it."""
+    """Complete Journey's description without promotions and facts, its tasks beside it, as a team would have it."""
     folder, origin = tmp_path_factory.mktemp("dataset"), Path(spec.__file__).parent.parent / "datasets"
     raw = yaml.safe_load((origin / f"{NAME}.yaml").read_text(encoding="utf-8"))
     raw["sources"] = [s for s in raw["sources"] if s["name"] != "promotion"]

@@ -18,7 +18,8 @@ def planted(rng, n, p, signal=0.3):
 def test_solution_is_that_of_scikit_learn(n, p, strength):
     x, y = planted(np.random.default_rng(1), n, p)
     basis = Basis.fit(x)
-    weights, intercept = solve_logistic(basis.turned(x), basis.gram, y, np.ones((n, 1)), np.array([strength]), tolerance=1e-5)
+    every = np.ones((n, 1))
+    weights, intercept = solve_logistic(basis.turned(x), basis.gram, y, every, np.array([strength]), tolerance=1e-5)
     scaled = StandardScaler().fit_transform(x.astype(float))
     reference = LogisticRegression(C=strength, max_iter=10_000, tol=1e-9).fit(scaled, y).decision_function(scaled)
     np.testing.assert_allclose((basis.turned(x) @ weights + intercept)[:, 0], reference, atol=2e-3)
@@ -30,8 +31,9 @@ def test_masked_columns_are_fits_on_the_rows_they_keep():
     basis = Basis.fit(x)
     z = basis.turned(x)
     masks = rng.random((300, 3)) < 0.6
-    weights, intercepts = solve_logistic(z, basis.gram, y, masks, np.array([1e-2, 1e-1, 1.0]), tolerance=1e-5, steps=2000)
-    for column, strength in enumerate((1e-2, 1e-1, 1.0)):
+    strengths = np.array([1e-2, 1e-1, 1.0])
+    weights, intercepts = solve_logistic(z, basis.gram, y, masks, strengths, tolerance=1e-5, steps=2000)
+    for column, strength in enumerate(strengths):
         kept = masks[:, column]
         # The turned axes are a rotation of the standardised ones, which the penalty does not notice.
         reference = LogisticRegression(C=strength, max_iter=10_000, tol=1e-9).fit(z[kept].astype(float), y[kept])

@@ -4,6 +4,7 @@ import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
+import polars as pl
 import pytest
 
 from instructue.errors import LeakageError
@@ -143,8 +144,6 @@ def test_a_history_that_reaches_into_the_horizon_is_refused(small_tables):
 
 
 def test_a_training_horizon_within_the_label_window_is_refused(small_tables):
-    import polars as pl
-
     late = small_tables.histories.with_columns(horizon_end=pl.col("horizon_end").dt.offset_by("10d"))
     with pytest.raises(LeakageError, match="training horizons end after"):
         Population.of(dataclasses.replace(small_tables, histories=late))
@@ -154,8 +153,6 @@ def test_a_training_horizon_within_the_label_window_is_refused(small_tables):
     features.mean_text, features.aggregates, lambda p, h: features.tfidf(p, h, np.arange(p.size)),
 ])  # fmt: skip
 def test_features_do_not_change_when_the_future_does(small_tables, small, make):
-    import polars as pl
-
     events = {}
     for name, frame in small_tables.events.items():
         if "time" not in frame.columns:
@@ -174,10 +171,8 @@ def test_features_do_not_change_when_the_future_does(small_tables, small, make):
 
 @pytest.mark.parametrize("make", [features.mean_text, features.aggregates])
 def test_hidden_sources_leave_no_trace(small_tables, small, make):
-    import polars as pl
-
-    events = small_tables.events | {"profile": small_tables.events["profile"].with_columns(pl.lit(0, pl.UInt32).alias("text_id"))}
-    other = Population.of(dataclasses.replace(small_tables, events=events))
+    profile = small_tables.events["profile"].with_columns(text_id=pl.lit(0, pl.UInt32))
+    other = Population.of(dataclasses.replace(small_tables, events=small_tables.events | {"profile": profile}))
     np.testing.assert_array_equal(make(other, ["profile"]), make(small, ["profile"]))
     assert not np.array_equal(make(small, []), make(small, ["profile"]))
 

@@ -44,7 +44,7 @@ def test_the_stage_judges_every_task_and_writes_its_reports(small_config, small_
     results = json.loads(small_root.evaluation_report.with_suffix(".json").read_text(encoding="utf-8"))
     whole = pl.DataFrame([r for r in results["rows"] if r["labels"] == "all" and r["task"] != "macro"])
     by_task = {t: set(m) for t, m in whole.group_by("task").agg(pl.col("method").unique()).iter_rows()}
-    assert {"instructue", "instructue_general", "mean_text", "tfidf_lr", "aggregates_lightgbm"} <= by_task["coupon_use_8w"]
+    assert {"instructue", "instructue_general", "mean_text", "tfidf_lr"} < by_task["coupon_use_8w"]
     assert {"popularity", "own_frequency", "instructue"} <= by_task["R_all"]
     assert {"popularity", "adoption_rate"} <= by_task["R_new"] and "own_frequency" not in by_task["R_new"]
     assert {r["labels"] for r in results["rows"]} == {"all", 16}
@@ -88,7 +88,7 @@ def test_embeddings_of_a_later_snapshot_are_refused(table, small):
 @pytest.mark.parametrize(("spoil", "message"), [
     (lambda t: pl.concat([t, t.head(1)]), "share user, task"),
     (lambda t: t.drop("context"), "lacks columns"),
-    (lambda t: t.with_columns(vector=pl.Series(np.full((t.height, 2), np.nan), dtype=pl.Array(pl.Float32, 2))), "finite"),
+    (lambda t: t.with_columns(pl.Series("vector", np.full((t.height, 2), np.nan), pl.Array(pl.Float32, 2))), "finite"),
 ])  # fmt: skip
 def test_unsound_embeddings_are_refused(table, small, spoil, message):
     with pytest.raises(DataError, match=message):
@@ -118,10 +118,13 @@ def test_counting_rankers():
 
 
 def test_popularity_of_the_full_data_ranks_as_measured(full, tasks, protocol):
-    measured = {"R_all": {"popularity": 0.363, "own_frequency": 0.537}, "R_new": {"popularity": 0.287, "adoption_rate": 0.307}}
+    measured = {
+        "R_all": {"popularity": 0.363, "own_frequency": 0.537},
+        "R_new": {"popularity": 0.287, "adoption_rate": 0.307},
+    }
     for name, expected in measured.items():
-        judged = {j.method: j.draws["ndcg@10"][0] for j in judge_counts(tasks[name], Basket.of(tasks[name], full), protocol)}
-        assert judged == pytest.approx(expected, abs=0.012)
+        judged = judge_counts(tasks[name], Basket.of(tasks[name], full), protocol)
+        assert {j.method: j.draws["ndcg@10"][0] for j in judged} == pytest.approx(expected, abs=0.012)
 
 
 def test_boosted_trees_find_what_is_planted():
