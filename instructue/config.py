@@ -132,6 +132,15 @@ class TrainingConfig(Section):
     checkpoint_every: int = Field(ge=1, description="Steps between checkpoints that a killed run resumes from")
     seed: int = Field(ge=0)
 
+    @model_validator(mode="after")
+    def _answers_are_written(self) -> "TrainingConfig":
+        if self.autoregressive_weight and not round(self.autoregressive_share * self.instructions):
+            raise ValueError(
+                f"autoregressive_share {self.autoregressive_share} of {self.instructions} instructions rounds to "
+                "no answer; raise it, or set autoregressive_weight to 0"
+            )
+        return self
+
 
 class ModelConfig(Section):
     network: NetworkConfig

@@ -64,9 +64,10 @@ def allowed(annotation: Any, constraints: list[Any]) -> str:
     if origin in (types.UnionType, typing.Union):
         return " or ".join("null" if a is type(None) else allowed(a, constraints) for a in typing.get_args(annotation))
     if origin is list:
-        return f"list of {allowed(*typing.get_args(annotation), [])}s"
+        return f"list of {allowed(typing.get_args(annotation)[0], [])}s"
     words = {"int": "whole number", "float": "number", "str": "text", "bool": "true | false"}
-    said = [words.get(annotation.__name__, annotation.__name__)]
+    name = str(annotation.__name__)
+    said = [words.get(name, name)]
     for constraint in constraints:
         for bound, sign in (("ge", ">="), ("gt", ">"), ("le", "<="), ("lt", "<")):
             if getattr(constraint, bound, None) is not None:

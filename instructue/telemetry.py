@@ -1,6 +1,7 @@
 """Switches off what other tools would send home. Entry points call it first; stages import the tools later."""
 
 import os
+import warnings
 
 OFF = {
     "DO_NOT_TRACK": "1",
@@ -10,13 +11,18 @@ OFF = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "RAY_USAGE_STATS_ENABLED": "0",
     "TOKENIZERS_PARALLELISM": "false",  # not telemetry: tokenizers warn at every fork otherwise
+    "TRANSFORMERS_VERBOSITY": "error",  # nor this: it reports each layer that a cut model leaves out
 }
+# Said once per process by libraries about each other; nothing a reader could act on.
+HARMLESS = ("`is_gradient_checkpointing` is deprecated", "Mismatch dtype between input and weight")
 
 
 def telemetry_off() -> None:
     """Set each switch that the environment does not set already. Dagster's is in dagster.yaml."""
     for name, value in OFF.items():
         os.environ.setdefault(name, value)
+    for message in HARMLESS:
+        warnings.filterwarnings("ignore", message=message)
 
 
 def hub_off(*origins: str) -> None:

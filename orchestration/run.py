@@ -63,7 +63,9 @@ def what_failed(event: dg.DagsterEvent) -> str:
     """Why a step failed: our own words where the error was meant for people, else Dagster's."""
     failure = event.step_failure_data
     said = failure.user_failure_data
-    return said.description if said is not None else failure.error.to_string()
+    if said is not None and said.description:
+        return said.description
+    return failure.error.to_string() if failure.error else f"{event.step_key} failed"
 
 
 def reused_stage(event: dg.DagsterEvent) -> str | None:

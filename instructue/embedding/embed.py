@@ -35,7 +35,7 @@ def embed_tasks(config: Config, paths: Paths, requests: pl.DataFrame) -> StageRe
     """Embed every request (user, task, context, instruction, hides) at the evaluation snapshot, and every user
     in general.
 
-    Writes data/embeddings/embeddings.parquet: user, task, context, method, vector (unit length).
+    Writes data/embeddings/embeddings.parquet: user, task, context, method, vector (unit length), snapshot.
     """
     tables = load_tables(config, paths)
     trained = load(paths.model, config.model, tables, paths)
@@ -47,7 +47,10 @@ def embed_tasks(config: Config, paths: Paths, requests: pl.DataFrame) -> StageRe
     if config.embeddings.untrained:
         fresh = build(config.model, tables, paths)
         frames += embed_jobs(fresh, config, rows, jobs, known, UNTRAINED, None)
-    table = pl.concat(frames).sort("method", "task", "context", "user")
+    # The snapshot travels along, so that an evaluation at another one can refuse these vectors.
+    snapshot = tables.histories.filter(pl.col("split") == "evaluation")["snapshot"][0]
+    stamp = pl.lit(snapshot, tables.histories.schema["snapshot"]).alias("snapshot")
+    table = pl.concat(frames).sort("method", "task", "context", "user").with_columns(stamp)
     with replacing(paths.embeddings) as temporary:
         temporary.mkdir(parents=True)
         write_table(table, temporary / "embeddings.parquet")

@@ -30,9 +30,18 @@ class Judged:
 def rows_of(judged: Iterable[Judged]) -> list[dict[str, Any]]:
     """One row per method, task, labels and metric, with the 95% interval."""
     return [
-        {"task": j.task, "family": j.family, "method": j.method, "labels": j.labels, "metric": metric,
-         **_figures(draws, "value"), "n": j.n, "positives": j.positives}
-        for j in judged for metric, draws in j.draws.items()
+        {
+            "task": j.task,
+            "family": j.family,
+            "method": j.method,
+            "labels": j.labels,
+            "metric": metric,
+            **_figures(draws, "value"),
+            "n": j.n,
+            "positives": j.positives,
+        }
+        for j in judged
+        for metric, draws in j.draws.items()
     ]
 
 
@@ -45,10 +54,17 @@ def pairs_of(judged: list[Judged], ours: tuple[str, ...]) -> list[dict[str, Any]
             if not same or mine.method not in ours or other.method in ours[: ours.index(mine.method) + 1]:
                 continue
             difference = mine.draws[mine.primary] - other.draws[mine.primary]
-            pairs.append({
-                "task": mine.task, "family": mine.family, "method": mine.method, "baseline": other.method,
-                "labels": mine.labels, "metric": mine.primary, **_figures(difference, "difference"),
-            })
+            pairs.append(
+                {
+                    "task": mine.task,
+                    "family": mine.family,
+                    "method": mine.method,
+                    "baseline": other.method,
+                    "labels": mine.labels,
+                    "metric": mine.primary,
+                    **_figures(difference, "difference"),
+                }
+            )
     return pairs
 
 

@@ -15,7 +15,15 @@ METHODS: dict[str, tuple[str, str]] = {
     "own_frequency": ("Own frequency", "the user gets what he or she chose most often before"),
     "adoption_rate": ("Adoption rate", "everybody gets what most users newly took up"),
 }
-METRICS = {"auc": "AUC", "ks": "KS", "ndcg@10": "NDCG@10", "hr@10": "HR@10"}
+METRICS = {
+    "auc": "AUC",
+    "ks": "KS",
+    "average_precision": "Average precision",
+    "lift@10%": "Lift at 10%",
+    "ndcg@10": "NDCG@10",
+    "hr@10": "HR@10",
+    "recall@10": "Recall@10",
+}
 METRIC_NOTES = {
     "auc": "AUC: how often a user who did it ranks above one who did not; 0.5 is guessing, 1 is perfect.",
     "ks": "KS: the widest gap between the score distributions of those who did and those who did not.",

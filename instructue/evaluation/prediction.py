@@ -25,7 +25,12 @@ def out_of_fold(
 
 
 def judge(
-    method: Method, task: TaskSpec, x: np.ndarray, y: np.ndarray, users: np.ndarray, protocol: Protocol,
+    method: Method,
+    task: TaskSpec,
+    x: np.ndarray,
+    y: np.ndarray,
+    users: np.ndarray,
+    protocol: Protocol,
     labels: int | None = None,
 ) -> Judged:
     """Metrics per draw, averaged over the repeats' scores: the quality of one probe, not of several averaged."""

@@ -47,8 +47,14 @@ class Basis:
 
 
 def solve_logistic(
-    z: np.ndarray, gram: np.ndarray, y: np.ndarray, masks: np.ndarray, strengths: np.ndarray,
-    *, steps: int = 300, tolerance: float = 1e-3,
+    z: np.ndarray,
+    gram: np.ndarray,
+    y: np.ndarray,
+    masks: np.ndarray,
+    strengths: np.ndarray,
+    *,
+    steps: int = 300,
+    tolerance: float = 1e-3,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Minimise summed log loss + |w|^2 / 2C for each column, over the rows that its mask keeps.
 
@@ -87,7 +93,12 @@ def solve_logistic(
 
 
 def probe_logistic(
-    x: np.ndarray, y: np.ndarray, x_new: np.ndarray, inner: np.ndarray, *, standardise: bool = True,
+    x: np.ndarray,
+    y: np.ndarray,
+    x_new: np.ndarray,
+    inner: np.ndarray,
+    *,
+    standardise: bool = True,
     strengths: np.ndarray = STRENGTHS,
 ) -> tuple[np.ndarray, float]:
     """Train on x [n, p], y [n] and score x_new [n', p]; the strength is the one best on the inner folds of x.
@@ -112,8 +123,15 @@ def probe_logistic(
 
 
 def probe_ridge(
-    x: np.ndarray, y: np.ndarray, x_new: np.ndarray, inner: np.ndarray, seen: np.ndarray, seen_new: np.ndarray,
-    relevant: np.ndarray, *, penalties: np.ndarray = PENALTIES,
+    x: np.ndarray,
+    y: np.ndarray,
+    x_new: np.ndarray,
+    inner: np.ndarray,
+    seen: np.ndarray,
+    seen_new: np.ndarray,
+    relevant: np.ndarray,
+    *,
+    penalties: np.ndarray = PENALTIES,
 ) -> tuple[np.ndarray, float]:
     """Ridge regression onto all items at once; the penalty is the one with the best NDCG@10 on the inner folds.
 

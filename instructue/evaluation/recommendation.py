@@ -45,8 +45,13 @@ def judge_probe(method: str, task: TaskSpec, x: np.ndarray, basket: Basket, prot
         train, test = split.train, split.test
         # Items that the user had before are learnt from too: what drives a repeat says something about a first time.
         scores, _ = probe_ridge(
-            x[train], basket.happened[train], x[test], split.inner,
-            basket.seen[train], basket.seen[test], basket.relevant[train],
+            x[train],
+            basket.happened[train],
+            x[test],
+            split.inner,
+            basket.seen[train],
+            basket.seen[test],
+            basket.relevant[train],
         )
         _add(parts, ranking_metrics(scores, basket.relevant[test]), test, len(x))
     return _judged(method, task, basket, {k: v / len(protocol.folds) for k, v in parts.items()}, protocol)

@@ -120,7 +120,10 @@ def requests(config: Config, paths: Paths) -> pl.DataFrame:
     population = Population.of(load_tables(config, paths))
     frames = [
         asked(task, population).select(
-            "user", pl.lit(task.name).alias("task"), "context", "instruction",
+            "user",
+            pl.lit(task.name).alias("task"),
+            "context",
+            "instruction",
             pl.lit(task.hides, dtype=pl.List(pl.String)).alias("hides"),
         )
         for task in load_tasks(config.data.dataset, config.evaluation.tasks)

@@ -185,7 +185,7 @@ def load_dataset(name_or_path: str) -> DatasetSpec:
     if path.suffix not in {".yaml", ".yml"}:
         path = Path(__file__).parent.parent / "datasets" / f"{name_or_path}.yaml"
     if not path.is_file():
-        known = sorted(p.stem for p in (Path(__file__).parent.parent / "datasets").glob("*.yaml"))
+        known = sorted(p.stem for p in (Path(__file__).parent.parent / "datasets").glob("*.yaml") if "." not in p.stem)
         raise ConfigError(f"no data set description at {path}; known by name: {known}, or give a path to a .yaml file")
     try:
         return DatasetSpec.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
