@@ -56,3 +56,10 @@ def instance() -> Iterator[dg.DagsterInstance]:
     """A Dagster instance that leaves nothing behind."""
     with dg.DagsterInstance.ephemeral() as ephemeral:
         yield ephemeral
+
+
+@pytest.fixture(scope="module")
+def module_instance() -> Iterator[dg.DagsterInstance]:
+    """The same for all tests of one module."""
+    with dg.DagsterInstance.ephemeral() as ephemeral:
+        yield ephemeral

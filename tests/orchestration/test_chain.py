@@ -13,12 +13,6 @@ from tests.orchestration.projects import EARLY, command, materialise, reused, ru
 
 
 @pytest.fixture(scope="module")
-def module_instance():
-    with dg.DagsterInstance.ephemeral() as ephemeral:
-        yield ephemeral
-
-
-@pytest.fixture(scope="module")
 def made(make_chain, module_instance) -> tuple[Path, dg.ExecuteInProcessResult]:
     """A project whose early stages have been materialised by Dagster once."""
     root = make_chain()

@@ -14,18 +14,12 @@ ALL = list(STAGES)
 
 
 @pytest.fixture(scope="module")
-def instance_of_module():
-    with dg.DagsterInstance.ephemeral() as ephemeral:
-        yield ephemeral
-
-
-@pytest.fixture(scope="module")
-def made(make_chain, instance_of_module) -> tuple[Path, dg.ExecuteInProcessResult]:
+def made(make_chain, module_instance) -> tuple[Path, dg.ExecuteInProcessResult]:
     root = make_chain(changes={"data.folder": None, "data.max_users": 240})
-    return root, materialise(root, instance_of_module, ALL)
+    return root, materialise(root, module_instance, ALL)
 
 
-def test_every_stage_runs_and_every_check_passes(made, instance_of_module):
+def test_every_stage_runs_and_every_check_passes(made, module_instance):
     _, result = made
     assert result.success
     assert reused(result) == dict.fromkeys(ALL, False)
@@ -33,7 +27,7 @@ def test_every_stage_runs_and_every_check_passes(made, instance_of_module):
     assert {c.asset_key.path[0] for c in checks} == {"source", "userqa", "user_embeddings"}
     assert all(c.passed for c in checks), [c.check_name for c in checks if not c.passed]
     assert {"base_models", "histories", "userqa", "user_model", "user_embeddings", "evaluation"} <= set(
-        versions(instance_of_module)
+        versions(module_instance)
     )
 
 
@@ -74,11 +68,11 @@ def test_the_run_is_in_mlflow_with_curves_and_data_hashes(made):
     assert len(client.get_metric_history(run.info.run_id, "contrastive")) >= 2
 
 
-def test_nothing_is_left_to_do_through_either_door(made, instance_of_module):
+def test_nothing_is_left_to_do_through_either_door(made, module_instance):
     root, _ = made
     assert "up to date" in run_ok(root, "dvc", "status")
     assert "Running stage" not in run_ok(root, "dvc", "repro")
-    before = versions(instance_of_module)
-    again = materialise(root, instance_of_module, ALL)
+    before = versions(module_instance)
+    again = materialise(root, module_instance, ALL)
     assert again.success and reused(again) == dict.fromkeys(ALL, True)
-    assert versions(instance_of_module) == before
+    assert versions(module_instance) == before

@@ -100,6 +100,10 @@ def test_an_event_at_the_snapshot_belongs_to_the_horizon(dataset, tables, histor
 def test_clean_histories_hold_no_leak(dataset, tables, histories):
     check_no_leak(dataset, tables, histories)
     check_labels_unseen(histories)
+    # The checks had something to look at: every source has histories, and both splits are there.
+    for source in dataset.event_sources:
+        assert (histories[f"{source.name}_end"] > histories[f"{source.name}_start"]).any(), source.name
+    assert set(histories["split"]) == {"train", "evaluation"}
 
 
 @pytest.mark.parametrize("name", ["purchase", "trip", "promotion", "campaign", "redemption"])
