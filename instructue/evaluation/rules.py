@@ -1,8 +1,10 @@
 """What happened to whom: the label of a task as a row of data, in four kinds. No source or column is named here.
 
 A rule reads a Population's future (or its attribute tables) and says who enters the task and with which label.
+Two more kinds, in label_files.py, read a team's own files.
 """
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
@@ -17,7 +19,33 @@ Days = Annotated[int, Field(ge=1, le=366, description="Local calendar days after
 
 
 class Rule(BaseModel):
+    """What all kinds can be asked; tasks.LabelRule lists them."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def labels(self, population: Population) -> pl.DataFrame:
+        """One row per user and context: user, context (empty where there is one per user), label; maybe treated."""
+        raise NotImplementedError
+
+    def offers(self, population: Population) -> pl.DataFrame:
+        """The rows of `labels` (user, context) with the columns that an instruction may name."""
+        return self.labels(population).select("user", "context")
+
+    def words(self, dataset: DatasetSpec) -> list[str]:
+        """The columns that an instruction may name, beside who."""
+        return []
+
+    def problems(self, dataset: DatasetSpec) -> list[str]:
+        """What the rule names that is not there, as lines for people; empty if all is there."""
+        return []
+
+    def notes(self, population: Population) -> list[str]:
+        """What a reader of the results should know: what was left out or cannot be checked."""
+        return []
+
+    def files(self) -> list[Path]:
+        """The files that the labels come from, beside the published tables."""
+        return []
 
 
 class AttributeIn(Rule):
@@ -32,6 +60,9 @@ class AttributeIn(Rule):
         rows = population.profile(self.source).filter(pl.col("attribute") == self.attribute)
         return rows.select("user", context=pl.lit(""), label=pl.col("value").is_in(self.values))
 
+    def problems(self, dataset: DatasetSpec) -> list[str]:
+        return lacking(dataset, {"source": self.source}, "attributes", self.attribute)
+
 
 class Occurs(Rule):
     """All users; positive if an event that meets `where` happens within `days`."""
@@ -45,6 +76,9 @@ class Occurs(Rule):
         found = filtered(population.future(self.source, self.days), self.where)["user"].unique()
         label = population.users.is_in(found.implode())
         return population.users.to_frame("user").with_columns(context=pl.lit(""), label=label)
+
+    def problems(self, dataset: DatasetSpec) -> list[str]:
+        return lacking(dataset, {"source": self.source}, "events")
 
 
 class Responds(Rule):
@@ -74,12 +108,49 @@ class Responds(Rule):
         joined = offers.join(last, on=["user", "context"], how="left", maintain_order="left")
         return joined.select("user", "context", label=label)
 
+    def words(self, dataset: DatasetSpec) -> list[str]:
+        found = [source for source in dataset.sources if source.name == self.offer]
+        return [name for s in found for name in (*s.attributes, *s.columns, *s.key)]
 
-class Items(Rule):
-    """Users with at least one relevant item within `days`; an item is a value of `attribute`, ranked among a catalogue.
+    def problems(self, dataset: DatasetSpec) -> list[str]:
+        return lacking(dataset, {"offer": self.offer, "response": self.response}, "events", self.by)
 
-    The catalogue holds the values that at least `min_users` users had before the snapshot in events that meet
-    `where`. With `new_only`, a user's items are those that he or she never had before.
+
+class Ranking(Rule):
+    """Users with at least one relevant item; the items of a catalogue are ranked for each.
+
+    With `new_only`, a user's items are those that he or she never had before the snapshot.
+    """
+
+    new_only: bool = False
+
+    def catalogue(self, population: Population) -> list[str]:
+        """Names of the items that are ranked, ascending."""
+        raise NotImplementedError
+
+    def occasions(self, population: Population, catalogue: list[str], *, future: bool) -> np.ndarray:
+        """Distinct times per user and item, float32 [population, items]: before the snapshot, or in the horizon."""
+        raise NotImplementedError
+
+    def texts(self, population: Population) -> list[str]:
+        """What each item of the catalogue is in words, in the catalogue's order."""
+        return self.catalogue(population)
+
+    def labels(self, population: Population) -> pl.DataFrame:
+        """The users who enter the task; their relevant items are in `relevant`."""
+        some = pl.Series(np.asarray(self.relevant(population, self.catalogue(population)).any(axis=1)))
+        return population.users.filter(some).to_frame("user").with_columns(context=pl.lit(""), label=pl.lit(True))
+
+    def relevant(self, population: Population, catalogue: list[str]) -> np.ndarray:
+        """Which items are right for whom, bool [population, items]."""
+        happened = self.occasions(population, catalogue, future=True) > 0
+        return happened & ~(self.occasions(population, catalogue, future=False) > 0) if self.new_only else happened
+
+
+class Items(Ranking):
+    """An item is a value of `attribute`; it is right for those who have an event with it within `days`.
+
+    The catalogue holds the values that at least `min_users` users had before the snapshot in events that meet `where`.
     """
 
     rule: Literal["items"]
@@ -87,7 +158,6 @@ class Items(Rule):
     attribute: Name
     where: str | None = None
     min_users: int = Field(ge=1)
-    new_only: bool = False
     days: Days
 
     def catalogue(self, population: Population) -> list[str]:
@@ -97,35 +167,28 @@ class Items(Rule):
         return support.filter(pl.col("users") >= self.min_users)[self.attribute].drop_nulls().sort().to_list()
 
     def occasions(self, population: Population, catalogue: list[str], *, future: bool) -> np.ndarray:
-        """Distinct times per user and item, float32 [population, items]: before the snapshot, or within `days`."""
-        if not catalogue:
-            return np.zeros((population.size, 0), np.float32)
         if future:
             events = population.future(self.source, self.days)
             events = events.with_columns(position=pl.Series(population.positions(events["user"])))
         else:
             events = population.past(self.source)
         values = population.tables.texts[self.attribute].gather(events["text_id"])
-        item = values.replace_strict(catalogue, range(len(catalogue)), default=-1, return_dtype=pl.Int64)
-        times = events.select("position", "time").with_columns(item=item).filter(pl.col("item") >= 0).unique()
-        found = times.group_by("position", "item").len()
-        counts = np.zeros((population.size, len(catalogue)), np.float32)
-        counts[found["position"].to_numpy(), found["item"].to_numpy()] = found["len"].to_numpy()
+        return occasions_of(events.select("position", "time", item=values), catalogue, population.size)
+
+    def problems(self, dataset: DatasetSpec) -> list[str]:
+        return lacking(dataset, {"source": self.source}, "events", self.attribute)
+
+
+def occasions_of(events: pl.DataFrame, catalogue: list[str], size: int) -> np.ndarray:
+    """Distinct times per position and item, float32 [size, items], of events with position, item (a name) and time."""
+    counts = np.zeros((size, len(catalogue)), np.float32)
+    if not catalogue:
         return counts
-
-    def labels(self, population: Population) -> pl.DataFrame:
-        """The users who enter the task; their relevant items are in `relevant`."""
-        catalogue = self.catalogue(population)
-        some = pl.Series(np.asarray(self.relevant(population, catalogue).any(axis=1)))
-        return population.users.filter(some).to_frame("user").with_columns(context=pl.lit(""), label=pl.lit(True))
-
-    def relevant(self, population: Population, catalogue: list[str]) -> np.ndarray:
-        """Which items are right for whom, bool [population, items]."""
-        happened = self.occasions(population, catalogue, future=True) > 0
-        return happened & ~(self.occasions(population, catalogue, future=False) > 0) if self.new_only else happened
-
-
-LabelRule = Annotated[AttributeIn | Occurs | Responds | Items, Field(discriminator="rule")]
+    place = pl.col("item").replace_strict(catalogue, range(len(catalogue)), default=-1, return_dtype=pl.Int64)
+    times = events.select("position", "time", item=place).filter(pl.col("item") >= 0).unique()
+    found = times.group_by("position", "item").len()
+    counts[found["position"].to_numpy(), found["item"].to_numpy()] = found["len"].to_numpy()
+    return counts
 
 
 def filtered(events: pl.DataFrame, where: str) -> pl.DataFrame:
@@ -136,19 +199,13 @@ def filtered(events: pl.DataFrame, where: str) -> pl.DataFrame:
         raise ConfigError(f"condition {where!r} cannot be applied: {error}; columns are {events.columns}") from None
 
 
-def check_rule(rule: Rule, dataset: DatasetSpec) -> list[str]:
-    """What a rule names that the data set lacks, as lines for people; empty if all is there."""
+def lacking(dataset: DatasetSpec, named: dict[str, str], kind: str, attribute: str | None = None) -> list[str]:
+    """What the data set lacks of the sources named in a rule's fields, and of an attribute that each must have."""
     problems = []
-    named = {field: getattr(rule, field, None) for field in ("source", "offer", "response")}
-    known = {s.name: s for s in dataset.sources}
-    sources = {field: name for field, name in named.items() if name is not None}
-    for field, name in sources.items():
-        kind = "attributes" if isinstance(rule, AttributeIn) else "events"
-        if name not in known or known[name].kind != kind:
-            options = [s.name for s in dataset.sources if s.kind == kind]
-            problems.append(f"{field} {name!r} is not a source of kind {kind}; those are {options}")
-    attribute = getattr(rule, "attribute", None) or getattr(rule, "by", None)
-    for name in sources.values():
-        if attribute and name in known and attribute not in known[name].attributes:
-            problems.append(f"source {name!r} has no attribute {attribute!r}; it has {known[name].attributes}")
+    options = {s.name: s for s in dataset.sources if s.kind == kind}
+    for field, name in named.items():
+        if name not in options:
+            problems.append(f"{field} {name!r} is not a source of kind {kind}; those are {list(options)}")
+        elif attribute and attribute not in options[name].attributes:
+            problems.append(f"source {name!r} has no attribute {attribute!r}; it has {options[name].attributes}")
     return problems

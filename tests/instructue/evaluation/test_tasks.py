@@ -1,10 +1,16 @@
+import re
+from pathlib import Path
+
 import polars as pl
 import pytest
 import yaml
 
 from instructue.errors import ConfigError
+from instructue.evaluation.recommendation import Basket
 from instructue.evaluation.rules import Items, Occurs
-from instructue.evaluation.tasks import asked, load_tasks, requests, tasks_path
+from instructue.evaluation.tasks import asked, load_tasks, read_tasks, requests, requests_for, tasks_path
+
+LESSON = (Path(__file__).parents[3] / "docs" / "tasks.md").read_text(encoding="utf-8")
 
 # n and positives as measured before this code existed.
 MEASURED = {
@@ -87,7 +93,16 @@ def test_only_the_named_tasks_are_asked(small_config, small_root):
     ({"label": {"rule": "attribute_in", "source": "profile", "attribute": "wage", "values": ["65+"]}}, "no attribute"),
     ({"family": "recommendation"}, "does not fit"),
     ({"yes": None}, "both answers"),
-    ({"lable": 1}, "lable"),
+    ({"lable": 1}, r"task age55: lable: no such field; there are \['name', 'family'"),
+    ({"label": {"rule": "guess"}}, r"task age55: label: .*'attribute_in', .*'file', 'item_file'"),
+    ({"label": {"rule": "occurs", "source": "purchase", "where": "amount > 0"}}, r"label\.days: is missing\. Local"),
+    ({"label": {"rule": "attribute_in", "source": "profile", "attribute": "age", "values": [65]}}, r"values\.0: .*65"),
+    ({"instruction": "Is {town} old?"}, r"task age55: instruction names \['town'\]; it may name \['who'\]"),
+    ({"no": "No, {age}."}, r"no names \['age'\]"),
+    ({"instruction": "Is {} old?"}, "brace that closes no name"),
+    ({"instruction": "Is {who old?"}, "brace that closes no name"),
+    ({"answer": "{item}"}, "`answer` names an item"),
+    ({"name": "5plus"}, r"task 5plus: name: .*got '5plus'"),
 ])  # fmt: skip
 def test_tasks_that_cannot_be_judged_are_refused_by_name(tmp_path, dataset_file, change, message):
     raw = yaml.safe_load(tasks_path("complete_journey").read_text(encoding="utf-8"))
@@ -108,3 +123,88 @@ def test_an_empty_catalogue_leaves_nobody(small):
     rule = Items(rule="items", source="purchase", attribute="type", min_users=10_000, days=28)
     assert rule.catalogue(small) == []
     assert rule.labels(small).is_empty()
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"answer": "something"}, r"must hold \{item\}"),
+    ({"answer": "{item} of {shop}"}, r"answer names \['shop'\]; it may name \['who', 'item'\]"),
+    ({"yes": "Yes"}, "no answers yes and no"),
+    ({"instruction": "What of {category}?"}, r"instruction names \['category'\]"),
+])  # fmt: skip
+def test_rankings_that_cannot_be_judged_are_refused(tmp_path, small, change, message):
+    raw = yaml.safe_load(tasks_path("complete_journey").read_text(encoding="utf-8"))
+    task = next(t for t in raw["tasks"] if t["name"] == "R_new") | change
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump({"tasks": [task]}), encoding="utf-8")
+    with pytest.raises(ConfigError, match=message):
+        read_tasks(tmp_path / "own.yaml", small.tables.dataset)
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ("tasks: [", "is not YAML"),
+    ("- name: x", "valid list of tasks.*file: .*it holds one list"),
+    ("task: []", "tasks: Field required; it holds one list"),
+    ("tasks: [x]", "task number 1: "),
+])  # fmt: skip
+def test_a_file_that_is_no_list_of_tasks_is_refused(tmp_path, small, text, message):
+    (tmp_path / "own.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match="(?s)own.yaml.*" + message):
+        read_tasks(tmp_path / "own.yaml", small.tables.dataset)
+    with pytest.raises(ConfigError, match="docs/tasks.md"):
+        read_tasks(tmp_path / "none.yaml", small.tables.dataset)
+
+
+def test_only_rankings_answer_with_an_item(tasks):
+    assert tasks["R_all"].answer == "The {who} will buy {item}."
+    bare = {k: v for k, v in tasks["R_all"].model_dump().items() if k not in ("answer", "yes", "no")}
+    assert type(tasks["R_all"]).model_validate(bare).answer == "{item}"
+    with pytest.raises(ConfigError, match="ranks no items"):
+        _ = tasks["age55"].ranking
+
+
+@pytest.fixture
+def lesson(tmp_path, small):
+    """A folder with the files of docs/tasks.md, and the tasks of all its YAML blocks by name."""
+    for name, text in re.findall(r"```csv (\S+)\n(.*?)```", LESSON, re.S):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    found = {}
+    for place, text in enumerate(re.findall(r"```yaml\n(.*?)```", LESSON, re.S)):
+        (tmp_path / f"{place}.yaml").write_text(text, encoding="utf-8")
+        found |= {task.name: task for task in read_tasks(tmp_path / f"{place}.yaml", small.tables.dataset)}
+    return tmp_path, found
+
+
+def test_every_example_of_the_lesson_is_a_sound_task(lesson, small):
+    folder, tasks = lesson
+    assert {task.label.rule for task in tasks.values()} == {
+        "file", "item_file", "occurs", "attribute_in", "responds", "items",
+    }  # fmt: skip
+    # The files as printed: every row is understood, though the small cut may hold none of their users.
+    for name in ("churn", "answers_mail", "next_order"):
+        tasks[name].label.labels(small)
+    users = small.users.to_list()
+    labels = pl.DataFrame({"customer": users, "churned": [u % 2 == 0 for u in users], "decided_on": "2017-11-30"})
+    labels.write_csv(folder / "churn.csv")
+    mails = [pl.DataFrame({"user": users, "campaign": c, "reward": f"{c} prize"}) for c in ("autumn", "winter")]
+    pl.concat(mails).with_row_index("n").with_columns(mailed=pl.col("n") % 2, answered=pl.col("n") % 3 == 0).write_csv(
+        folder / "mails.csv"
+    )
+    bought = small.with_attributes("purchase", small.tables.events["purchase"])
+    bought.select("user", "time", item="category").write_csv(folder / "orders.csv")
+    bought.select(item="category", text="category").unique("item").write_csv(folder / "items.csv")
+    for task in tasks.values():
+        rows = asked(task, small)
+        assert rows.height > 20 and not rows["instruction"].str.contains(r"[{}]").any()
+    found = requests_for(list(tasks.values()), small)
+    assert set(found["task"]) == set(tasks)
+    assert found.filter(pl.col("task") == "answers_mail")["instruction"].n_unique() == 2
+    assert tasks["answers_mail"].label.labels(small)["treated"].mean() == pytest.approx(0.5, abs=0.01)
+    assert all(task.label.labels(small)["label"].any() for task in tasks.values())
+    assert Basket.of(tasks["next_order"], small).past.any()
+
+
+def test_a_bare_yes_or_no_is_the_answer(small, tmp_path):
+    text = LESSON.split("```yaml\n")[1].split("```")[0]
+    assert True in yaml.safe_load(text)["tasks"][0]  # what YAML makes of it
+    (tmp_path / "own.yaml").write_text(text, encoding="utf-8")
+    (tmp_path / "churn.csv").write_text("customer,churned,decided_on\n", encoding="utf-8")
+    assert read_tasks(tmp_path / "own.yaml", small.tables.dataset)[0].yes == "Yes, the {who} will stop coming."
