@@ -45,6 +45,21 @@ def mean_text(population: Population, hides: list[str]) -> np.ndarray:
     return (np.asarray(counts @ population.tables.vectors) / total).astype(np.float32)
 
 
+def mean_text_per_source(population: Population, hides: list[str]) -> np.ndarray:
+    """Each source's mean text vector beside the logs of its counts, in all and in WINDOWS: float32 [users, columns]."""
+    names = [s.name for s in population.tables.dataset.sources]
+    blocks = []
+    for source in (s for s in population.tables.dataset.sources if s.name not in hides):
+        counts = text_counts(population, [name for name in names if name != source.name])
+        total = np.asarray(counts.sum(axis=1))
+        blocks += [np.asarray(counts @ population.tables.vectors) / np.maximum(total, 1), np.log1p(total)]
+        if source.kind == "events":
+            who, age = population.past(source.name).select("position", "age").to_numpy().T
+            recent = [np.bincount(who[age <= days].astype(int), minlength=population.size) for days in WINDOWS]
+            blocks.append(np.log1p(np.stack(recent, axis=1)))
+    return np.concatenate(blocks, axis=1).astype(np.float32)
+
+
 def tfidf(population: Population, hides: list[str], users: np.ndarray, width: int = 768) -> np.ndarray:
     """TF-IDF of event texts in its `width` leading directions, float32 [users, at most width].
 
