@@ -104,36 +104,58 @@ def read_results(path: Path) -> dict[str, Any]:
 
 
 def print_results(path: Path) -> None:
-    """Per family one table: a line per task and metric, a column per method, ours first, with 95% intervals."""
+    """Per family one table of its main metric: a line per method, ours first, a column per task, 95% intervals."""
     results = read_results(path)
     out = console()
     for family in dict.fromkeys(row["family"] for row in results["rows"]):
-        rows = [r for r in results["rows"] if r["family"] == family and r["labels"] in ("all", 0)]
-        out.print(_family(family, rows))
-    paired = [p for p in results.get("paired", []) if p["method"] == OURS]
+        rows = [r for r in results["rows"] if r["family"] == family and r["labels"] == "all"]
+        if rows:
+            out.print(_family(family, [r for r in rows if r["metric"] == _main_metric(rows)]))
+    paired = [p for p in results.get("paired", []) if p["method"] == OURS and p["labels"] == "all"]
+    paired = [p for p in paired if p["low"] is not None and p["task"] != "macro" and not _is_use(p["baseline"])]
     for baseline in dict.fromkeys(p["baseline"] for p in paired):
         against = [p for p in paired if p["baseline"] == baseline]
         better, worse = sum(p["low"] > 0 for p in against), sum(p["high"] < 0 for p in against)
         out.print(
             f"{OURS} against {baseline}: better on {better}, worse on {worse}, undecided on "
-            f"{len(against) - better - worse} of {len(against)} (95% intervals of the paired difference)"
+            f"{len(against) - better - worse} of {len(against)}"
         )
+    if paired:
+        out.print("better or worse: the 95% interval of the paired difference lies on one side of zero")
+
+
+def _is_use(method: str) -> bool:
+    """Ours used in another way or added to something, which is no rival of ours."""
+    return method.endswith(f"_with_{OURS}") or (method.startswith(f"{OURS}_") and method != f"{OURS}_general")
+
+
+def _main_metric(rows: list[dict[str, Any]]) -> str:
+    known = [r["metric"] for r in rows]
+    return next((m for m in ("auc", "ndcg@10") if m in known), known[0])
 
 
 def _family(family: str, rows: list[dict[str, Any]]) -> Table:
-    methods = sorted(dict.fromkeys(r["method"] for r in rows), key=lambda m: (not m.startswith(OURS), m != OURS))
-    table = Table("task", "labels", "metric", "n (positives)", *methods, title=family, title_justify="left", box=None)
-    for key in dict.fromkeys((r["task"], r["labels"], r["metric"]) for r in rows):
-        by = {r["method"]: r for r in rows if (r["task"], r["labels"], r["metric"]) == key}
-        first = next(iter(by.values()))
-        best = max(r["value"] for r in by.values())
-        cells = [_cell(by.get(m), best) for m in methods]
-        table.add_row(key[0], str(key[1]), key[2], f"{first['n']} ({first['positives']})", *cells)
+    tasks = sorted(dict.fromkeys(r["task"] for r in rows), key=lambda task: task == "macro")
+    by = {(r["method"], r["task"]): r for r in rows}
+
+    def order(method: str) -> tuple[bool, bool, bool, float]:
+        values = [by[method, task]["value"] or 0.0 for task in tasks if (method, task) in by]
+        return not method.startswith(OURS), method != OURS, (method, tasks[-1]) not in by, -sum(values) / len(values)
+
+    sizes = {r["task"]: f"{r['n']} ({r['positives']})" for r in rows if r["n"] is not None and r["task"] != "macro"}
+    heads = [f"{'average' if task == 'macro' else task}\n{sizes.get(task, '')}" for task in tasks]
+    title = f"{family}: {rows[0]['metric']}, n (positives)"
+    table = Table("method", *heads, title=title, title_justify="left", box=None)
+    best = {task: max((r["value"] for r in rows if r["task"] == task and r["value"] is not None), default=None)
+            for task in tasks}  # fmt: skip
+    for method in sorted(dict.fromkeys(r["method"] for r in rows), key=order):
+        table.add_row(method, *(_cell(by.get((method, task)), best[task]) for task in tasks))
     return table
 
 
-def _cell(row: dict[str, Any] | None, best: float) -> str:
-    if row is None:
+def _cell(row: dict[str, Any] | None, best: float | None) -> str:
+    if row is None or row["value"] is None:
         return "-"
-    shown = f"{row['value']:.3f} \\[{row['low']:.3f}, {row['high']:.3f}]"
+    bounds = "" if row["low"] is None else f" \\[{row['low']:.3f}, {row['high']:.3f}]"
+    shown = f"{row['value']:.3f}{bounds}"
     return f"[bold]{shown}[/bold]" if row["value"] == best else shown

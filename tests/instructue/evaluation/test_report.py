@@ -1,73 +1,20 @@
 """The evaluation report: what it says follows the numbers, and it opens with no network."""
 
-import copy
 import json
 import re
 import shutil
-import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
 
 from instructue.errors import DataError
 from instructue.evaluation import results as results_module
-from instructue.evaluation.plots import STYLE, WIDTH, _forest, _forest_height, forest_lines, forest_png
-from instructue.evaluation.report import render, write_reports
+from instructue.evaluation.report.curves import curve_methods, rival_on
+from instructue.evaluation.report.tables import main_tables, summary_rows, tables, tiles
+from instructue.evaluation.report.verdict import headline, judge, losses, many, strongest, verdict, what_it_adds
+from instructue.evaluation.report.write import render, write_reports
 from instructue.evaluation.results import parse_results, schema_text
-from instructue.evaluation.tables import summary_rows, tables, tiles
-from instructue.evaluation.verdict import judge, losses, strongest, verdict
-
-# task: family, users, positives, value by method; the first method is ours.
-FIGURES = {
-    "who_they_are": ("prediction", 801, 131, {"instructue": 0.78, "instructue_general": 0.77, "tfidf_lr": 0.86}),
-    "what_they_buy": ("prediction", 2373, 413, {"instructue": 0.85, "instructue_general": 0.76, "tfidf_lr": 0.79}),
-    "who_redeems": ("marketing", 2238, 293, {"instructue": 0.82, "instructue_general": 0.81, "tfidf_lr": 0.80}),
-    "next_items": ("recommendation", 1984, 30120, {"instructue": 0.53, "own_frequency": 0.54, "popularity": 0.36}),
-}
-MARGIN = 0.02
-
-
-def made_up(figures=FIGURES) -> dict:
-    """Results of FIGURES' shape; every interval is the value +- MARGIN."""
-    rows, paired = [], []
-    for task, (family, n, positives, values) in figures.items():
-        metric = "ndcg@10" if family == "recommendation" else "auc"
-        sure = {"task": task, "family": family, "n": n, "positives": positives}
-        for method, value in {**values, "untrained": 0.5}.items():
-            row = {"value": value, "low": round(value - MARGIN, 4), "high": round(value + MARGIN, 4)}
-            rows.append(sure | {"method": method, "labels": "all", "metric": metric} | row)
-            few = [] if family == "recommendation" else [0, 20, 100]
-            rows += [sure | {"method": method, "labels": labels, "metric": metric} | row for labels in few]
-            difference = round(values["instructue"] - value, 4)
-            if method != "instructue":
-                ends = {"low": round(difference - MARGIN, 4), "high": round(difference + MARGIN, 4)}
-                pair = {"task": task, "method": "instructue", "baseline": method, "labels": "all", "metric": metric}
-                paired.append(pair | {"difference": difference} | ends)
-    hit = {"family": "recommendation", "method": "instructue", "labels": "all", "metric": "hr@10"}
-    rows.append({"task": "next_items", **hit, "value": 0.93, "low": 0.92, "high": 0.94, "n": 1984, "positives": 30120})
-    macro = {"task": "macro", "family": "prediction", "labels": "all", "metric": "auc"}
-    for method, value in (("instructue", 0.815), ("tfidf_lr", 0.825)):
-        rows.append({**macro, "method": method, "value": value, "low": 0.8, "high": 0.84, "n": None, "positives": None})
-    ours = {**macro, "method": "instructue", "baseline": "tfidf_lr"}
-    paired.append({**ours, "difference": -0.01, "low": -0.03, "high": 0.01})
-    return {
-        "dataset": "A shop & its <customers>",
-        "snapshot": "2017-10-01T00:00:00-04:00",
-        "protocol": {"folds": 5, "repeats": 3, "bootstrap": 1000},
-        "rows": rows,
-        "paired": paired,
-        "notes": ["`who_they_are` hides the profile."],
-        "data": {"userqa": "a3bf4f1b2b0b822cd15d6c15b0f00a08"},
-        "tasks": {"who_they_are": {"instruction": "How old is the user?", "description": "is 55 or older"}},
-    }
-
-
-def flipped(results: dict) -> dict:
-    """The same comparisons with the other side winning."""
-    turned = copy.deepcopy(results)
-    for pair in turned["paired"]:
-        pair |= {"difference": -pair["difference"], "low": -pair["high"], "high": -pair["low"]}
-    return turned
+from tests.instructue.evaluation.made_up import everything, flipped, jointly, made_up
 
 
 @pytest.fixture(scope="module")
@@ -86,25 +33,40 @@ def test_writes_three_files_and_the_json_is_what_was_given(written):
     assert json.loads((written.parent / "evaluation.final.json").read_text()) == made_up()
 
 
-def test_html_opens_with_no_network(written):
-    page = (written.parent / "evaluation.final.html").read_text()
-    loads = re.findall(r"""(?:src|href|srcset|action|data)\s*=\s*["']?([^"'\s>]*)|url\(([^)]*)\)""", page)
-    outside = [target for pair in loads for target in pair if target and not target.strip("\"'").startswith("#")]
-    assert loads and not outside
-    assert not re.search(r"<(script|link|iframe|object|embed|img)\b|@import|https?://", page)
-    assert "<svg" in page and "A shop &amp; its &lt;customers&gt;" in page
+def test_what_ours_adds_is_said_with_its_interval_and_is_no_rival():
+    results = parse_results(everything())
+    (said,) = what_it_adds(results)
+    assert said.startswith("Added to Aggregates + LightGBM it is ahead on 3 of 3 tasks (at best +0.030 AUC on `who_")
+    assert "95% interval +0.010 to +0.050" in said
+    # It beats ours by 0.1 everywhere, and is neither the strongest baseline nor a loss.
+    assert {p.baseline for p in strongest(results).values()} == {"tfidf_lr", "own_frequency"}
+    assert "aggregates_with_instructue" not in {p.baseline for p in [*losses(results), *headline(results)]}
 
 
-def test_every_plot_has_an_alternative_text_and_is_well_formed(written):
-    page = (written.parent / "evaluation.final.html").read_text()
-    plots = re.findall(r"<svg.*?</svg>", page, flags=re.S)
-    assert len(plots) == 3 + 3  # families, and tasks with few labels
-    for plot in plots:
-        element = ElementTree.fromstring(plot.replace("xlink:href", "href"))
-        assert element.get("role") == "img" and len(element.get("aria-label", "")) > 40
-        assert not re.search(r"#[0-9a-fA-F]{6}\b(?!\w)", re.sub(r'(href|clip-path|id)="[^"]*"', "", plot)), (
-            "a fixed colour"
-        )
+def test_many_comparisons_are_counted_before_and_after_the_correction():
+    assert many(parse_results(made_up())).startswith("Intervals are not widened")
+    said = many(parse_results(jointly(made_up())))
+    # Differences of 0.01 to 0.35, +-0.02 alone and +-0.045 jointly.
+    assert "With 12 comparisons" in said and "Ours is ahead in 7, behind in 1 and undecided in 4" in said
+    assert "6 of the 7 ahead and 1 of the 1 behind stay so" in said
+    assert "5 of the 7 ahead and 0 of the 1 behind stay so" in many(parse_results(jointly(made_up(), wider=0.065)))
+
+
+def test_losses_that_survive_are_marked_in_both_pages():
+    for wider, stays in ((0.05, True), (0.07, False)):
+        results = parse_results(jointly(made_up(), wider=wider))
+        page = render("report.html.j2", results)
+        section = page[page.index('id="losses"') : page.index('id="protocol"')]
+        assert ("✓</b>" in section) is stays and f"to {'−0.010' if stays else '+0.010'}" in section
+        assert f"−0.100 to −0.060 | {'stays' if stays else 'undecided'} |" in render("report.md.j2", results)
+
+
+def test_a_claim_is_never_made_without_its_interval():
+    for given in (made_up(), flipped(made_up()), everything()):
+        results = parse_results(given)
+        for sentence in [*(sentence for _, sentence in verdict(results)), *what_it_adds(results)]:
+            bare = re.sub(r"[+−]\d\.\d+ \S+ on [^;()]*?95% interval [+−0]\S* to [+−0][\d.]*\d", "", sentence)
+            assert not re.search(r"\d\.\d", bare), bare
 
 
 def test_verdict_states_each_claim_with_its_interval():
@@ -191,16 +153,42 @@ def test_an_empty_evaluation_still_makes_a_page(tmp_path):
     empty = {"dataset": "d", "snapshot": "2017-10-01", "protocol": {}, "rows": [], "paired": []}
     write_reports(empty, tmp_path / "evaluation")
     assert "Nothing is claimed" in (tmp_path / "evaluation.html").read_text()
-    assert forest_png(empty, tmp_path / "forest.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_best_is_marked_and_averages_come_last():
     table = tables(parse_results(made_up()))[0]
-    assert table.methods[:2] == ["instructue", "instructue_general"]
-    assert [line.task for line in table.lines] == ["who_they_are", "what_they_buy", "macro"]
-    assert [sorted(line.best) for line in table.lines] == [["tfidf_lr"], ["instructue"], ["tfidf_lr"]]
-    assert table.lines[0].size == "801 users, 131 positive (16%)"
-    assert table.lines[0].about == "is 55 or older"
+    ours = ["InstructUE", "InstructUE, no instruction", "InstructUE, zero-shot"]
+    assert [line.title for line in table.lines[:3]] == ours
+    assert [column.task for column in table.columns] == ["who_they_are", "what_they_buy", "macro"]
+    best = [sorted(table.lines[place].method for place in column.best) for column in table.columns]
+    assert best == [["tfidf_lr"], ["instructue", "instructue"], ["tfidf_lr"]]
+    assert table.columns[0].size == "801 users, 131 positive (16%)"
+    assert table.columns[0].about == "is 55 or older"
+
+
+def test_methods_stand_in_groups_with_how_ours_stands_against_each():
+    table = tables(parse_results(everything()))[0]
+    groups = {name: [line.method for line in lines] for name, lines in table.groups}
+    assert groups["ours"] == ["instructue", "instructue_general"]
+    assert groups["uses"] == ["instructue", "aggregates_with_instructue"]
+    assert groups["others"][0] == "tfidf_lr" and "a_teams_own" in groups["others"] and len(groups["others"]) == 12
+    outcomes = {line.method: line.outcomes[:2] for line in table.lines}
+    assert outcomes["tfidf_lr"] == ["behind", "ahead"] and outcomes["aggregates_with_instructue"] == [None, None]
+
+
+def test_recommendation_shows_its_metrics_side_by_side():
+    table = main_tables(parse_results(everything()))[-1]
+    assert [(c.task, c.metric) for c in table.columns] == [("next_items", "ndcg@10"), ("next_items", "hr@10")]
+    assert [line.title for line in table.lines[:3]] == ["InstructUE", "InstructUE, similarity", "Own frequency"]
+    assert table.lines[0].cells[1] is not None and table.lines[2].cells[1] is None
+
+
+def test_few_series_are_drawn_of_many():
+    results = parse_results(everything())
+    assert curve_methods(results) == ["instructue", "instructue_general", "tfidf_lr", "untrained"]
+    assert rival_on(results, "who_redeems", ["untrained", "instructue", "tfidf_lr"]) == "tfidf_lr"
+    assert rival_on(results, "who_redeems", ["instructue", "untrained"]) == "untrained"
+    assert rival_on(results, "who_redeems", ["instructue"]) is None
 
 
 def test_tiles_compare_averages_only_where_there_are_some():
@@ -212,17 +200,34 @@ def test_tiles_compare_averages_only_where_there_are_some():
     assert marketing.ours is None and marketing.rival is None and marketing.partial == []
 
 
-def test_markdown_table_has_as_many_cells_in_each_line(written):
-    page = (written.parent / "evaluation.final.md").read_text()
-    assert "**0.860 (0.840 to 0.880)**" in page and "**Where it loses.**" in page
-    for block in re.findall(r"(?:^\|.*\n)+", page, flags=re.M):
+@pytest.mark.parametrize("given", [made_up, everything])
+def test_markdown_table_has_as_many_cells_in_each_line(given):
+    page = render("report.md.j2", parse_results(given()))
+    assert "**0.850 (0.830 to 0.870)**" in page or "**0.900 (0.880 to 0.920)**" in page
+    assert "**Where it loses.**" in page
+    blocks = re.findall(r"(?:^\|.*\n)+", page, flags=re.M)
+    assert len(blocks) >= 4
+    for block in blocks:
         assert len({line.count("|") for line in block.splitlines()}) == 1, block
 
 
+def test_markdown_says_what_the_page_says():
+    page = render("report.md.j2", parse_results(everything()))
+    assert "By +0.040 AUC (95% interval +0.020 to +0.060)." in page and "Added to Aggregates + LightGBM" in page
+    assert "| best attainable | 0.912 |" in page and "the intervals are widened until all" in page
+    plain = render("report.md.j2", parse_results(made_up()))
+    assert "Experiments" not in plain and "add to what you have" not in plain and "attainable" not in plain
+
+
 def test_summary_rows_are_flat_and_complete():
-    rows = summary_rows(parse_results(made_up()))
-    assert [row["task"] for row in rows][-2:] == ["who_redeems", "next_items"]
-    assert len({tuple(row) for row in rows}) == 1 and rows[0]["InstructUE"] == "0.780 (0.760 to 0.800)"
+    rows = summary_rows(parse_results(made_up()), "prediction")
+    assert len({tuple(row) for row in rows}) == 1
+    assert rows[0] == {
+        "method": "InstructUE",
+        "who_they_are": "0.780 (0.760 to 0.800)",
+        "what_they_buy": "0.850 (0.830 to 0.870)",
+        "average": "0.815 (0.800 to 0.840)",
+    }
 
 
 @pytest.mark.parametrize(
@@ -252,6 +257,7 @@ def test_committed_schema_is_the_models_and_admits_the_json(written):
     assert committed == schema_text(), "write results.schema_text() to results.schema.json"
     validator = jsonschema.Draft202012Validator(json.loads(committed))
     validator.validate(json.loads((written.parent / "evaluation.final.json").read_text()))
+    validator.validate(everything())
     broken = made_up()
     del broken["rows"][0]["n"]
     assert not validator.is_valid(broken)
@@ -261,31 +267,3 @@ def test_the_same_results_make_the_same_bytes(written, tmp_path):
     write_reports(made_up(), tmp_path / "evaluation.final")
     for path in tmp_path.iterdir():
         assert path.read_bytes() == (written.parent / path.name).read_bytes()
-
-
-def test_forest_labels_neither_overlap_nor_leave_the_figure():
-    import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    given = made_up()
-    for pair in given["paired"]:  # a name longer than there is room for, on every task
-        if pair["baseline"] == "untrained":
-            pair["baseline"] = "two_stage_gradient_boosted_trees_with_every_feature"
-    lines = forest_lines(parse_results(given), "prediction")
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH / 72, _forest_height(len(lines)) / 72))
-        canvas = FigureCanvasAgg(figure)
-        _forest(figure, lines, "prediction", column=0, columns=1, rows=len(lines))
-        canvas.draw()
-        ax = figure.axes[0]
-        texts = [t for t in [*ax.texts, *ax.get_xticklabels(), ax.title, ax.xaxis.label] if t.get_text()]
-        # Tick labels beyond the axis are made but not drawn.
-        left, right = ax.get_xlim()
-        drawn = [t for t in texts if t not in ax.get_xticklabels() or left <= t.get_position()[0] <= right]
-        boxes = [t.get_window_extent() for t in drawn]
-    assert len(boxes) > 12
-    for i, box in enumerate(boxes):
-        assert box.x0 >= -0.5 and box.x1 <= figure.bbox.width + 0.5, drawn[i].get_text()
-        hit = [drawn[j].get_text() for j in range(i) if box.overlaps(boxes[j])]
-        assert not hit, (drawn[i].get_text(), hit)

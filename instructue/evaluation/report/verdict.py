@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from instructue.evaluation.names import interval, method_title, metric_title, signed
+from instructue.evaluation.report.names import interval, is_rival, is_use, method_title, metric_title, signed
 from instructue.evaluation.results import GENERAL, MACRO, OURS, PRIMARY, UNTRAINED, Labels, Paired, Results
 
 Outcome = Literal["ahead", "behind", "undecided"]
@@ -27,14 +27,28 @@ class Judged:
     difference: float
     low: float
     high: float
+    joint_low: float | None = None
+    joint_high: float | None = None
 
     @property
     def outcome(self) -> Outcome:
         return "ahead" if self.low > 0 else "behind" if self.high < 0 else "undecided"
 
     @property
+    def joint(self) -> tuple[float, float] | None:
+        """The interval that holds for all headline comparisons at once, where there is one."""
+        return None if self.joint_low is None or self.joint_high is None else (self.joint_low, self.joint_high)
+
+    @property
+    def survives(self) -> bool:
+        """Whether it stays ahead or behind when the interval is widened for the number of comparisons."""
+        if self.joint is None or self.outcome == "undecided":
+            return False
+        return self.joint[0] > 0 if self.outcome == "ahead" else self.joint[1] < 0
+
+    @property
     def headline(self) -> bool:
-        """Whether the verdict rests on it: the family's primary metric, all labels."""
+        """Whether the verdict may rest on it: the family's primary metric, all labels."""
         return self.labels == "all" and self.family is not None and self.metric == PRIMARY[self.family]
 
 
@@ -46,9 +60,14 @@ def judge(results: Results, pair: Paired) -> Judged | None:
     return Judged(**known)
 
 
+def judged_pairs(results: Results, method: str) -> list[Judged]:
+    """Every comparison of `method` that has an interval."""
+    return [found for pair in results.paired if pair.method == method and (found := judge(results, pair))]
+
+
 def ours(results: Results) -> list[Judged]:
-    """Every comparison of our method that has an interval."""
-    return [found for pair in results.paired if pair.method == OURS and (found := judge(results, pair))]
+    """Every comparison of our method that has an interval, but those with ours used in another way."""
+    return [pair for pair in judged_pairs(results, OURS) if not is_use(pair.baseline)]
 
 
 def headline(results: Results) -> list[Judged]:
@@ -56,9 +75,13 @@ def headline(results: Results) -> list[Judged]:
     return [pair for pair in ours(results) if pair.headline and pair.task != MACRO]
 
 
-def is_rival(method: str) -> bool:
-    """A method other than our trained model with or without instruction."""
-    return method not in (GENERAL, OURS)
+def added(results: Results) -> dict[tuple[str, str], list[Judged]]:
+    """(method with ours, the same without) -> what ours adds, per task and on average; all labels, primary metric."""
+    methods = dict.fromkeys(pair.method for pair in results.paired if pair.method.endswith("_with_" + OURS))
+    pairs = [pair for method in methods for pair in judged_pairs(results, method)]
+    pairs = [pair for pair in pairs if pair.headline and is_rival(pair.baseline)]
+    keys = dict.fromkeys((pair.method, pair.baseline) for pair in pairs)
+    return {key: [pair for pair in pairs if (pair.method, pair.baseline) == key] for key in keys}
 
 
 def strongest(results: Results) -> dict[str, Judged]:
@@ -84,6 +107,35 @@ def nearly(results: Results) -> list[Judged]:
     return sorted(found, key=lambda pair: pair.difference)
 
 
+def many(results: Results) -> str:
+    """What is left of the verdict's comparisons when their intervals are widened to hold all at once."""
+    pairs = [pair for pair in headline(results) if pair.joint]
+    if not pairs:
+        return "Intervals are not widened for the number of comparisons: about one in twenty misses its true value."
+    counts = tally(pairs)
+    left = tally(pair for pair in pairs if pair.survives)
+    kept = f"{left['ahead']} of the {counts['ahead']} ahead and {left['behind']} of the {counts['behind']} behind"
+    return (
+        f"With {len(pairs)} comparisons (ours against every other method on every task) some are decided by chance. "
+        f"Ours is ahead in {counts['ahead']}, behind in {counts['behind']} and undecided in {counts['undecided']}; "
+        f"{kept} stay so when the intervals are widened until all of them hold at once with 95% (bootstrap of the "
+        "largest deviation, Romano & Wolf 2005)."
+    )
+
+
+def what_it_adds(results: Results) -> list[str]:
+    """A sentence for each method that a team has and that was judged with our vectors added too."""
+    said = []
+    for (_, baseline), pairs in added(results).items():
+        singles = [pair for pair in pairs if pair.task != MACRO]
+        averages = [pair for pair in pairs if pair.task == MACRO]
+        if singles:
+            text = f"Added to {method_title(baseline)} it is {_standing(singles)}"
+            text += "".join(f"; {quote(pair, place=f'on average over {pair.family}')}" for pair in averages)
+            said.append(text + ".")
+    return said
+
+
 def verdict(results: Results) -> list[tuple[str, str]]:
     """Three (heading, sentence) for a reader who reads no further; task names stand in backticks."""
     if not headline(results):
@@ -99,10 +151,12 @@ def _least(pairs: Iterable[Judged]) -> Judged:
     return min(pairs, key=lambda pair: pair.difference)
 
 
-def _quote(pair: Judged, *, name_baseline: bool = False) -> str:
+def quote(pair: Judged, *, name_baseline: bool = False, place: str = "") -> str:
+    """'+0.060 AUC on `task` against TF-IDF + LR, 95% interval +0.040 to +0.080'."""
     rival = f" against {method_title(pair.baseline)}" if name_baseline else ""
     bounds = interval(pair.low, pair.high, signed)
-    return f"{signed(pair.difference)} {metric_title(pair.metric)} on `{pair.task}`{rival}, 95% interval {bounds}"
+    place = place or f"on `{pair.task}`"
+    return f"{signed(pair.difference)} {metric_title(pair.metric)} {place}{rival}, 95% interval {bounds}"
 
 
 def _standing(pairs: list[Judged], *, name_baseline: bool = False) -> str:
@@ -114,7 +168,7 @@ def _standing(pairs: list[Judged], *, name_baseline: bool = False) -> str:
             continue
         text = f"{kind} on {len(these)}" + ("" if parts else f" of {_tasks(len(pairs))}")
         if word:
-            extreme = _quote(these[-1 if kind == "ahead" else 0], name_baseline=name_baseline)
+            extreme = quote(these[-1 if kind == "ahead" else 0], name_baseline=name_baseline)
             text += f" ({extreme})" if len(these) == 1 else f" ({word} {extreme})"
         parts.append(text)
     return ", ".join(parts[:-1]) + " and " + parts[-1] if len(parts) > 1 else parts[0]
@@ -150,9 +204,9 @@ def _where_it_loses(results: Results, shown: int = 3) -> str:
     worst = [_least(p for p in lost if p.task == task) for task in dict.fromkeys(p.task for p in lost)]
     worst.sort(key=lambda pair: pair.difference)
     if worst:
-        quoted = "; ".join(_quote(pair, name_baseline=True) for pair in worst[:shown])
+        quoted = "; ".join(quote(pair, name_baseline=True) for pair in worst[:shown])
         more = f"; and {_tasks(len(worst) - shown)} more, listed under losses" if len(worst) > shown else ""
         tasks = _tasks(len({pair.task for pair in rivals}))
         return f"It loses to one or more baselines on {len(worst)} of {tasks}: {quoted}{more}."
-    nearest = _quote(min(rivals, key=lambda pair: pair.high), name_baseline=True)
+    nearest = quote(min(rivals, key=lambda pair: pair.high), name_baseline=True)
     return f"No comparison with a baseline is a decided loss; the one nearest to it is {nearest}."
