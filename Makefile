@@ -3,6 +3,7 @@ PYTHON ?= python3
 PIP_FLAGS ?=
 PYTEST_FLAGS ?= -n auto --maxprocesses 2 --dist loadfile
 PORT ?= 3000
+REPRODUCE_FLAGS ?=
 
 BIN := .venv/bin
 STAMP := .venv/.installed
@@ -20,7 +21,7 @@ export TOKENIZERS_PARALLELISM := false
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help env run test ui check bench clean
+.PHONY: help env run reproduce test ui check bench clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) $(if $(BENCHMARKS),,| grep -v '^bench:') | \
@@ -40,6 +41,9 @@ $(STAMP): pyproject.toml constraints.txt
 
 run: $(STAMP)  ## run the chain on the full data, or say that it is up to date; print the table of results
 	@$(BIN)/python -m orchestration run
+
+reproduce: $(STAMP)  ## make the README's table anew in build/reproduce, and say what lies outside its intervals
+	@$(BIN)/python -m orchestration.reproduce $(REPRODUCE_FLAGS)
 
 test: $(STAMP)  ## run all tests
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_FLAGS)

@@ -1,0 +1,113 @@
+"""Models trained in memory for a comparison: same data, seed and steps, one thing changed; their vectors are kept."""
+
+import hashlib
+import json
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+import polars as pl
+
+from instructue.config import ModelConfig
+from instructue.evaluation.cache import digest, key_of
+from instructue.evaluation.studies.bench import Bench
+from instructue.files import remove, replacing
+from instructue.models.bring import MANIFEST
+from instructue.sources.ingest import write_table
+from instructue.sources.tables import Tables
+from instructue.training.batches import Batches
+from instructue.training.build import Parts, build
+from instructue.training.fit import load_triplets, make_batches
+from instructue.training.loop import Trainer, train
+
+LEFT_OUT = "left_out"  # split of the histories that a trial does not learn from
+SHAPING = ("batching", "embedding", "models", "network", "training")  # packages whose code shapes a trained model
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A training run: `model` as in params.yaml but for what is tried, and the users that it never sees."""
+
+    name: str
+    model: ModelConfig
+    without: pl.Series | None = None
+
+    def tables(self, tables: Tables) -> Tables:
+        """The tables as this trial learns from them; histories keep their row numbers, which triplets name."""
+        if self.without is None:
+            return tables
+        gone = pl.col("user").is_in(self.without.implode()) & (pl.col("split") == "train")
+        split = pl.when(gone).then(pl.lit(LEFT_OUT)).otherwise("split")
+        return replace(tables, histories=tables.histories.with_columns(split=split))
+
+
+class Trials:
+    """Runs trials one after another. Two that see the same triplets under the same plan share the text vectors."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench, self.folder = bench, bench.paths.cache / "studies"
+        self._batches: dict[str, Batches] = {}
+
+    def vectors(self, trial: Trial, requests: pl.DataFrame) -> pl.DataFrame:
+        """Embeddings of the requests by the trial's model: those kept from before, or trained and embedded now.
+
+        A killed run goes on: from the last checkpoint in training, and past every trial that was finished.
+        """
+        key = self._key(trial, requests)
+        path = self.folder / f"{trial.name}-{key}.parquet"
+        if path.is_file():
+            return pl.read_parquet(path)
+        parts = self._train(trial, key)
+        made = self.bench.embed(parts, self.bench.tables, requests)
+        write_table_at(made, path)
+        remove(self.folder / f"training-{key}")
+        return made
+
+    def _train(self, trial: Trial, key: str) -> Parts:
+        bench, tables = self.bench, trial.tables(self.bench.tables)
+        triplets = load_triplets(bench.paths, bench.tables)
+        if trial.without is not None:
+            triplets = triplets.filter(~pl.col("user").is_in(trial.without.implode()))
+        parts = build(trial.model, tables, bench.paths)
+        trainer = Trainer(parts.model, trial.model.training, parts.dtype)
+        train(trainer, self._steps(trial, triplets, parts), self.folder / f"training-{key}", key)
+        return parts
+
+    def _steps(self, trial: Trial, triplets: pl.DataFrame, parts: Parts) -> Batches:
+        config = trial.model
+        drawn = ("steps", "users", "instructions", "seed")  # what fixes which triplets are learnt from
+        same = key_of(*(getattr(config.training, name) for name in drawn), triplets["example"].to_numpy())
+        if same not in self._batches:
+            whole = self.bench.config.model_copy(update={"model": config})
+            self._batches[same] = make_batches(whole, self.bench.paths, triplets, parts)
+        first = self._batches[same]
+        return Batches(parts.packer, triplets, first.plan, first.vectors, config, config.training.source_dropout)
+
+    def _key(self, trial: Trial, requests: pl.DataFrame) -> str:
+        paths = self.bench.paths
+        files = [paths.userqa / "triplets.parquet", paths.histories / "histories.parquet", paths.base_models / MANIFEST]
+        files += [paths.table(s.name) for s in self.bench.tables.dataset.sources] + [paths.texts()]
+        asked = requests.with_columns(pl.col("hides").list.join(",")).write_csv().encode()
+        without = [] if trial.without is None else trial.without.to_list()
+        return key_of(trial.model.model_dump(), without, [digest(f) for f in files], shaping(), asked)
+
+
+def write_table_at(table: pl.DataFrame, path: Path) -> None:
+    """Write Parquet whole or not at all, its folder made if need be."""
+    with replacing(path) as temporary:
+        write_table(table, temporary)
+
+
+@cache
+def shaping() -> str:
+    """Hash of the code that a trained model comes from."""
+    root, digest_ = Path(__file__).parent.parent.parent, hashlib.sha256()
+    for file in sorted(f for name in SHAPING for f in (root / name).rglob("*.py")):
+        digest_.update(json.dumps(str(file.relative_to(root))).encode() + file.read_bytes())
+    return digest_.hexdigest()[:32]
+
+
+def changed(model: ModelConfig, **training: float) -> ModelConfig:
+    """The same with other values in model.training, checked as params.yaml is."""
+    raw = model.model_dump()
+    return ModelConfig.model_validate(raw | {"training": raw["training"] | training})

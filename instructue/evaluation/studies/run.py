@@ -1,0 +1,46 @@
+"""The `studies` stage: the experiments that params.yaml names, on the trained model, as reports/studies.json."""
+
+from collections.abc import Callable
+
+from instructue.config import Config
+from instructue.evaluation.results import Study
+from instructue.evaluation.studies.bench import Bench
+from instructue.evaluation.studies.losses import losses
+from instructue.evaluation.studies.neighbours import neighbours
+from instructue.evaluation.studies.paraphrases import paraphrases
+from instructue.evaluation.studies.retrain import Trials
+from instructue.evaluation.studies.robustness import robustness
+from instructue.evaluation.studies.stored import write_studies
+from instructue.evaluation.studies.unseen_users import unseen_users
+from instructue.paths import Paths
+from instructue.report import StageReport
+
+CLAIMS: dict[str, Callable[[Bench, Trials], list[Study]]] = {
+    "following": lambda bench, _: [*neighbours(bench), *paraphrases(bench)],
+    "robustness": lambda bench, _: robustness(bench),
+    "losses": losses,
+    "unseen_users": unseen_users,
+}
+
+
+def run_studies(config: Config, paths: Paths) -> StageReport:
+    """Run the claims of studies.run in the order of CLAIMS. Raises DataError if an earlier stage has not run."""
+    bench = Bench(config, paths)
+    trials = Trials(bench)
+    found: list[Study] = []
+    notes = []
+    for claim, make in CLAIMS.items():
+        if claim not in config.studies.run:
+            continue
+        made = make(bench, trials)
+        if not made:
+            notes.append(f"{claim}: no task of this data set can be used for it; left out")
+        found += made
+    write_studies(paths.studies_report, found)
+    return StageReport(
+        "studies",
+        rows={"studies": len(found), "rows": sum(len(s.rows) for s in found)},
+        tables={"answers": [{"study": s.name, "answer": s.answer} for s in found]},
+        links={"json": str(paths.studies_report)},
+        notes=notes,
+    )
