@@ -1,4 +1,4 @@
-"""python -m instructue STAGE: run one stage of the chain. Other verbs: params, results, doctor."""
+"""python -m instructue STAGE: run one stage of the chain. Other verbs: evaluate, params, results, doctor."""
 
 import argparse
 import contextlib
@@ -22,6 +22,8 @@ the chain, in order:
 examples:
   python -m instructue sources                    read the data set's tables into data/staged
   python -m instructue model --variant debug      the same stage, small: minutes become seconds
+  python -m instructue evaluate --task buy4w_coffee --method instructue --method tfidf_lr
+  python -m instructue evaluate --tasks ours.tasks.yaml   your own tasks (docs/tasks.md), all methods, same report
   python -m instructue params                     every knob of params.yaml: value, range, meaning
   python -m instructue params --variant debug --yaml > elsewhere/params.yaml
   python -m instructue results                    the table of results of the last evaluation
@@ -50,6 +52,7 @@ def parser() -> argparse.ArgumentParser:
         said = (stage.__doc__ or "").strip()
         verb = verbs.add_parser(name, parents=[common], help=f"stage: {said}", description=said)
         verb.set_defaults(do=run_stage)
+    _add_evaluate(verbs, common)
     params = verbs.add_parser("params", parents=[common], help="every knob with its value, range and meaning")
     params.add_argument("--yaml", action="store_true", help="print as a params.yaml, the variant applied")
     params.set_defaults(do=show_params)
@@ -58,6 +61,44 @@ def parser() -> argparse.ArgumentParser:
     doctor = verbs.add_parser("doctor", parents=[common], help="check this machine and this checkout, with mends")
     doctor.set_defaults(do=see_doctor)
     return top
+
+
+def _add_evaluate(
+    verbs: "argparse._SubParsersAction[argparse.ArgumentParser]", common: argparse.ArgumentParser
+) -> None:
+    said = "Judge some tasks or methods, or a team's own tasks, under the protocol of the evaluation stage."
+    further = "Embeds what is missing; what was judged before comes from the cache. Writes reports/evaluation-....html."
+    verb = verbs.add_parser("evaluate", parents=[common], help=f"{said[0].lower()}{said[1:-1]}",
+                            description=f"{said} {further}")  # fmt: skip
+    verb.add_argument("--tasks", type=Path, metavar="FILE", help="a YAML file of tasks (docs/tasks.md) to run instead")
+    verb.add_argument("--task", action="append", default=[], metavar="NAME", help="only this task; may be repeated")
+    verb.add_argument("--method", action="append", default=[], metavar="NAME", help="only this method; may be repeated")
+    verb.add_argument(
+        "--external",
+        action="append",
+        default=[],
+        metavar="PARQUET",
+        help="embeddings of your own method (user, vector)",
+    )
+    verb.set_defaults(do=run_evaluate)
+
+
+def run_evaluate(args: argparse.Namespace) -> int:
+    """Evaluate what was asked for and say where the report is."""
+    from instructue.evaluation.own import Wish, evaluate_own
+    from instructue.show import print_results, summary
+
+    paths = Paths(args.root.resolve())
+    config = load_config(paths.params, args.variant)
+    hub_off(config.base_models.language.source, config.base_models.text_encoder.source)
+    evaluation = config.evaluation.model_copy(update={"external": [*config.evaluation.external, *args.external]})
+    wish = Wish(args.tasks.resolve() if args.tasks else None, args.task, args.method)
+    started = time.monotonic()
+    with contextlib.chdir(paths.root):
+        report = evaluate_own(config.model_copy(update={"evaluation": evaluation}), paths, wish)
+    print("\n".join(summary(report, time.monotonic() - started)))
+    print_results(wish.stem(paths).with_name(f"{wish.stem(paths).name}.json"))
+    return 0
 
 
 def run_stage(args: argparse.Namespace) -> int:

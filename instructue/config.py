@@ -159,9 +159,39 @@ class EvaluationConfig(Section):
         ge=2, le=20, description="Folds of the training users that a probe's strength is chosen on"
     )
     few_labels: list[int] = Field(description="Numbers of labelled rows to judge with too, beside all of them")
+    few_draws: int = Field(
+        ge=1, le=200, description="How many training sets of each such number are drawn; their scores are averaged"
+    )
     bootstrap: int = Field(ge=100, description="Draws of users for the 95% intervals")
     tasks: list[str] = Field(description="Tasks to run, by name; empty runs all of the data set's")
+    methods: list[str] = Field(description="Methods to judge, by name; empty judges all but those left out")
+    leave_out: list[str] = Field(description="Methods not judged unless named, for what they cost")
+    external: list[str] = Field(
+        description="Parquet files of others' embeddings to judge beside ours: user, vector, and where they differ "
+        "task, context, method"
+    )
+    map_users: int = Field(ge=0, description="Users drawn on the report's map of embeddings; 0 draws none")
     seed: int = Field(ge=0)
+
+
+Claim = Literal["following", "robustness", "losses", "unseen_users"]
+
+
+class StudiesConfig(Section):
+    """Experiments about claims: what the instruction, the loss and the training are worth, and against what noise."""
+
+    run: list[Claim] = Field(description="Which studies to run; losses trains two models more, unseen_users one")
+    users: int = Field(ge=0, description="Users that following and robustness embed; 0 takes all")
+    tasks: list[str] = Field(description="Tasks that robustness is measured on")
+    noise: list[float] = Field(description="Shares of irrelevant events in a history, each in [0, 0.95]")
+    paraphrases: int = Field(ge=1, le=20, description="Other wordings of each task's instruction")
+    seed: int = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _shares(self) -> "StudiesConfig":
+        if wrong := [share for share in self.noise if not 0 <= share <= 0.95]:
+            raise ValueError(f"noise holds {wrong}; a share lies between 0 and 0.95")
+        return self
 
 
 class Config(Section):
@@ -174,6 +204,7 @@ class Config(Section):
     userqa: UserQAConfig
     model: ModelConfig
     embeddings: EmbeddingsConfig
+    studies: StudiesConfig
     evaluation: EvaluationConfig
     variants: dict[str, dict[str, Any]] = Field({}, description="Named sets of changes: section.key -> value")
 

@@ -75,6 +75,21 @@ class Paths:
         """Stem of evaluation.md, evaluation.html and evaluation.json."""
         return self.reports / "evaluation"
 
+    @property
+    def metrics(self) -> Path:
+        """Our figures as flat JSON, for `dvc metrics diff`."""
+        return self.reports / "metrics.json"
+
+    @property
+    def plots(self) -> Path:
+        """CSV files for `dvc plots diff`."""
+        return self.reports / "plots"
+
+    @property
+    def studies_report(self) -> Path:
+        """The experiments about claims, which the evaluation's report shows."""
+        return self.reports / "studies.json"
+
     # Local state: never versioned, safe to delete, costs time to rebuild.
     @property
     def cache(self) -> Path:

@@ -62,11 +62,23 @@ def model(config: Config, paths: Paths) -> StageReport:
 
 
 def embeddings(config: Config, paths: Paths) -> StageReport:
-    """Every user under every task's instruction and under none."""
+    """Every user under every task's instruction and under none, and the answers that they are compared with."""
     from instructue.embedding.embed import embed_tasks
-    from instructue.evaluation.tasks import requests
+    from instructue.evaluation.answers import answers_of
+    from instructue.evaluation.population import Population
+    from instructue.evaluation.tasks import load_tasks, requests_for
+    from instructue.sources.tables import load_tables
 
-    return embed_tasks(config, paths, requests(config, paths))
+    population = Population.of(load_tables(config, paths))
+    tasks = load_tasks(config.data.dataset, config.evaluation.tasks)
+    return embed_tasks(config, paths, requests_for(tasks, population), answers_of(tasks, population))
+
+
+def studies(config: Config, paths: Paths) -> StageReport:
+    """Experiments about claims: does the vector follow the question, what does noise take, what is each loss worth."""
+    from instructue.evaluation.studies.run import run_studies
+
+    return run_studies(config, paths)
 
 
 def evaluation(config: Config, paths: Paths) -> StageReport:
@@ -78,5 +90,5 @@ def evaluation(config: Config, paths: Paths) -> StageReport:
 
 STAGES: dict[str, Stage] = {
     stage.__name__: stage
-    for stage in (base_models, sources, validation, histories, userqa, model, embeddings, evaluation)
+    for stage in (base_models, sources, validation, histories, userqa, model, embeddings, studies, evaluation)
 }

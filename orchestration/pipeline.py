@@ -74,10 +74,16 @@ def load_pipeline(root: Path) -> Pipeline:
     params = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
     stages = yaml.safe_load(re.sub(r"\$\{([\w.]+)\}", lambda m: str(_lookup(params, m[1])), text))["stages"]
     steps = {
-        name: Step(name, s["cmd"], tuple(s.get("deps", ())), tuple(s["outs"]), tuple(s.get("params", ())))
+        name: Step(name, s["cmd"], tuple(s.get("deps", ())), _outs(s), tuple(s.get("params", ())))
         for name, s in stages.items()
     }
     return Pipeline(root, steps)
+
+
+def _outs(stage: dict[str, Any]) -> tuple[str, ...]:
+    """Paths of outs and metrics; DVC lets either be a path or {path: options}."""
+    named = [*stage.get("outs", ()), *stage.get("metrics", ())]
+    return tuple(next(iter(out)) if isinstance(out, dict) else out for out in named)
 
 
 def _lookup(params: Any, dotted: str) -> Any:

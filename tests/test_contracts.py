@@ -25,6 +25,7 @@ ASSET_KEYS = sorted(
         "userqa",
         "user_model",
         "user_embeddings",
+        "studies",
         "evaluation",
         "source/campaign",
         "source/profile",
@@ -45,7 +46,12 @@ ASSET_KEYS = sorted(
 
 # Code that a stage runs but whose change does not change what it makes: plumbing, and typed views of what DVC follows
 # as parameters. Whoever changes the meaning of one of these runs the chain with --force.
-PLUMBING = {"instructue", "instructue.sources.spec", "instructue.sources.tables"} | {
+PLUMBING = {
+    "instructue",
+    "instructue.sources.spec",
+    "instructue.sources.tables",
+    "instructue.training.tracking",
+} | {
     f"instructue.{name}" for name in ("config", "errors", "files", "paths", "progress", "report", "stages", "telemetry")
 }
 
@@ -71,7 +77,8 @@ def test_dvc_outs_are_the_paths_of_paths_py():
         "userqa": {paths.userqa},
         "model": {paths.model},
         "embeddings": {paths.embeddings},
-        "evaluation": {report.with_suffix(s) for s in (".md", ".html", ".json")},
+        "studies": {paths.studies_report},
+        "evaluation": {*(report.with_suffix(s) for s in (".md", ".html", ".json")), paths.metrics, paths.plots},
     }
     assert {name: {Path(out) for out in step.outs} for name, step in PIPELINE.steps.items()} == expected
 
@@ -159,7 +166,8 @@ OTHERS = {
     "userqa": {"bring", "ingest", "histories", "snapshots", "events", "readers", "text_encoder"},
     "model": {"bring", "ingest", "histories", "snapshots", "events", "readers"},
     "embeddings": {"bring", "ingest", "histories", "snapshots", "events", "readers"},
-    "evaluation": {"ingest", "histories", "snapshots", "events", "readers", "text_encoder"},
+    "studies": {"bring", "ingest", "histories", "snapshots", "events", "readers"},
+    "evaluation": {"bring", "ingest", "histories", "snapshots", "events", "readers", "text_encoder"},
 }
 
 
@@ -196,7 +204,7 @@ def test_a_new_report_does_not_retrain():
             if re.match(r"instructue/(evaluation|embedding)|orchestration|data_checks", d)
         ]
     followed = {dep for dep in PIPELINE.code("embeddings") if "evaluation" in dep}
-    assert "instructue/evaluation" not in followed and "instructue/evaluation/report.py" not in followed
+    assert "instructue/evaluation" not in followed and "instructue/evaluation/report" not in followed
 
 
 def test_constraints_pin_what_pyproject_asks_for():

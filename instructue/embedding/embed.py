@@ -31,18 +31,31 @@ class Job:
     rows: np.ndarray  # [B, K] row of the requests table, -1 for padding
 
 
-def embed_tasks(config: Config, paths: Paths, requests: pl.DataFrame) -> StageReport:
-    """Embed every request (user, task, context, instruction, hides) at the evaluation snapshot, and every user
-    in general.
+def embed_tasks(config: Config, paths: Paths, requests: pl.DataFrame, answers: pl.DataFrame) -> StageReport:
+    """The embeddings stage: see embed; writes embeddings.parquet and answers.parquet below data/embeddings."""
+    users, said = embed(config, paths, requests, answers)
+    with replacing(paths.embeddings) as temporary:
+        temporary.mkdir(parents=True)
+        write_table(users, temporary / "embeddings.parquet")
+        write_table(said, temporary / "answers.parquet")
+    return _describe(users, said)
 
-    Writes data/embeddings/embeddings.parquet: user, task, context, method, vector (unit length), snapshot.
+
+def embed(
+    config: Config, paths: Paths, requests: pl.DataFrame, answers: pl.DataFrame
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Embed every request (user, task, context, instruction, hides) at the evaluation snapshot, every user in
+    general, and every answer (text and any further columns).
+
+    Returns (users, answers): user, task, context, method, vector (unit length), snapshot; and the answers with
+    vector, in the users' space, and text_vector. Raises ConfigError if the model is of another data version.
     """
     tables = load_tables(config, paths)
     trained = load(paths.model, config.model, tables, paths)
     rows = _with_examples(tables, requests)
     jobs = make_jobs(rows, config.embeddings.batch_users)
-    instructions = sorted(rows["instruction"].unique())
-    known = dict(zip(instructions, TextEncoder(paths.text_encoder).encode(instructions), strict=True))
+    instructions, encoder = sorted(rows["instruction"].unique()), TextEncoder(paths.text_encoder)
+    known = dict(zip(instructions, encoder.encode(instructions), strict=True))
     frames = embed_jobs(trained, config, rows, jobs, known, OURS, GENERAL)
     if config.embeddings.untrained:
         fresh = build(config.model, tables, paths)
@@ -50,11 +63,19 @@ def embed_tasks(config: Config, paths: Paths, requests: pl.DataFrame) -> StageRe
     # The snapshot travels along, so that an evaluation at another one can refuse these vectors.
     snapshot = tables.histories.filter(pl.col("split") == "evaluation")["snapshot"][0]
     stamp = pl.lit(snapshot, tables.histories.schema["snapshot"]).alias("snapshot")
-    table = pl.concat(frames).sort("method", "task", "context", "user").with_columns(stamp)
-    with replacing(paths.embeddings) as temporary:
-        temporary.mkdir(parents=True)
-        write_table(table, temporary / "embeddings.parquet")
-    return _describe(table)
+    users = pl.concat(frames).sort("method", "task", "context", "user").with_columns(stamp)
+    return users, embed_answers(trained, encoder, answers)
+
+
+def embed_answers(parts: Parts, encoder: TextEncoder, answers: pl.DataFrame) -> pl.DataFrame:
+    """The answers with `vector` [dim], comparable with user embeddings by inner product, and `text_vector`."""
+    encoded = encoder.encode(answers["text"].to_list()) if answers.height else np.zeros((0, encoder.width), np.float32)
+    with torch.inference_mode():
+        vectors = parts.model.embed_answers(torch.from_numpy(encoded)).float().numpy()
+    return answers.with_columns(
+        pl.Series("vector", vectors, dtype=pl.Array(pl.Float32, vectors.shape[1])),
+        pl.Series("text_vector", encoded, dtype=pl.Array(pl.Float32, encoded.shape[1])),
+    )
 
 
 def _with_examples(tables: Tables, requests: pl.DataFrame) -> pl.DataFrame:
@@ -155,11 +176,11 @@ def _frame(user: pl.Series, task: pl.Series, context: pl.Series, method: str, ve
     )
 
 
-def _describe(table: pl.DataFrame) -> StageReport:
+def _describe(table: pl.DataFrame, answers: pl.DataFrame) -> StageReport:
     counts = table.group_by("method", "task").len("vectors").sort("method", "task")
     return StageReport(
         "embeddings",
-        rows={"embeddings": table.height},
+        rows={"embeddings": table.height, "answers": answers.height},
         metrics={"users": table["user"].n_unique(), "width": table["vector"].dtype.shape[0]},
         tables={"vectors": counts.to_dicts()},
     )

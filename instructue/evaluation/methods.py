@@ -1,18 +1,17 @@
-"""What is compared: each method's features and learner as a row of a table, and the inputs that they draw on."""
+"""What is compared: each method as a row of a table, the blocks of features that it reads and how it learns."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
-import polars as pl
 
-from instructue.evaluation import features, results
-from instructue.evaluation.baselines import boosted
-from instructue.evaluation.population import Population
+from instructue.errors import ConfigError
+from instructue.evaluation import results
+from instructue.evaluation.baselines.blocks import BLOCKS
+from instructue.evaluation.baselines.collaborative import RANKERS
+from instructue.evaluation.baselines.heuristics import HEURISTICS
+from instructue.evaluation.baselines.learners import boosted
 from instructue.evaluation.probe import probe_logistic
-from instructue.evaluation.rules import Responds
-from instructue.evaluation.tasks import TaskSpec
-from instructue.evaluation.vectors import Embeddings
 
 UNIT_STRENGTHS = np.array([0.3, 1, 3, 10, 30])
 Learner = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarray]
@@ -29,60 +28,68 @@ def linear_on_unit_rows(x: np.ndarray, y: np.ndarray, x_new: np.ndarray, inner: 
 
 @dataclass(frozen=True)
 class Method:
-    """A method by its features and learner; `ranks` says that it is probed on ranking tasks too."""
+    """A method by its blocks of features, side by side, and its learner of log odds.
+
+    A block is one of BLOCKS or, by the method's name in a table of embeddings, a vector per labelled row.
+    `ranks`: probed on ranking tasks too. `few`: judged with few labels too.
+    """
 
     name: str
-    embedding: bool = False
+    blocks: tuple[str, ...]
     learner: Learner = linear
     ranks: bool = False
+    few: bool = True
+
+    @property
+    def embeddings(self) -> tuple[str, ...]:
+        """The blocks that come from tables of embeddings."""
+        return tuple(block for block in self.blocks if block not in BLOCKS)
 
 
 METHODS = (
-    Method(results.OURS, embedding=True, ranks=True),
-    Method(results.GENERAL, embedding=True, ranks=True),
-    Method(results.UNTRAINED, embedding=True, ranks=True),
-    Method("mean_text", ranks=True),
-    Method("tfidf_lr", learner=linear_on_unit_rows),
-    Method("aggregates_lightgbm", learner=boosted),
+    Method(results.OURS, (results.OURS,), ranks=True),
+    Method(results.GENERAL, (results.GENERAL,), ranks=True),
+    Method(results.UNTRAINED, (results.UNTRAINED,), ranks=True),
+    Method("mean_text", ("mean_text",), ranks=True),
+    Method("mean_text_per_source", ("mean_text_per_source",), ranks=True),
+    Method("language_model", ("language_model",), ranks=True),
+    Method("two_tower", ("two_tower",), ranks=True),
+    Method("tfidf_lr", ("tfidf",), learner=linear_on_unit_rows),
+    Method("aggregates_lightgbm", ("aggregates",), learner=boosted),
+    Method("aggregates_lr", ("aggregates",), few=False),
+    # What a team has, with and without ours: the same trees on both.
+    Method("aggregates_with_instructue", ("aggregates", results.OURS), learner=boosted, few=False),
 )
-OURS = (results.OURS, results.GENERAL)
+# Ways to use our embedding on ranking tasks, beside the probe: by text alone, and by a light scorer over texts.
+SIMILARITY, SCORER = "instructue_similarity", "instructue_scorer"
+# Judged without blocks of features; see plan.py.
+COUNTED = (
+    *(*HEURISTICS, "popularity", "own_frequency", "recent_frequency", "adoption_rate", *RANKERS),
+    *("two_stage", "two_stage_with_instructue", SIMILARITY, SCORER),
+)
+
+# Our embedding put to another use is no rival of it.
+USES = ("aggregates_with_instructue", "two_stage_with_instructue", SIMILARITY, SCORER)
+
+# Whose differences are reported, and against whom; None: all that do not stand before it.
+COMPARED: dict[str, tuple[str, ...] | None] = {
+    results.OURS: None,
+    results.GENERAL: None,
+    "aggregates_with_instructue": ("aggregates_lightgbm",),
+    "two_stage_with_instructue": ("two_stage",),
+}
 
 
-@dataclass
-class Inputs:
-    """Features by method and task. Baseline features are made once per set of hidden sources, for all users."""
+def methods_for(external: list[str], only: list[str], leave_out: list[str]) -> tuple[list[Method], list[str]]:
+    """The methods with features to judge, and the names of all methods to judge.
 
-    population: Population
-    embeddings: Embeddings
-    tasks: list[TaskSpec]
-    _made: dict[tuple[str, tuple[str, ...]], np.ndarray] = field(default_factory=dict)
-
-    def prepare(self, method: Method, task: TaskSpec) -> None:
-        """Make a baseline's features now, so that parallel jobs only read them."""
-        if method.embedding or (key := (method.name, tuple(sorted(task.hides)))) in self._made:
-            return
-        made = {
-            "mean_text": lambda: features.mean_text(self.population, task.hides),
-            "tfidf_lr": lambda: features.tfidf(self.population, task.hides, self._users(task.hides)),
-            "aggregates_lightgbm": lambda: features.aggregates(self.population, task.hides),
-        }
-        self._made[key] = made[method.name]()
-
-    def _users(self, hides: list[str]) -> np.ndarray:
-        """Positions of all users who occur in tasks with these hidden sources."""
-        alike = [t for t in self.tasks if sorted(t.hides) == sorted(hides)]
-        users = [t.label.labels(self.population)["user"] for t in alike]
-        return np.unique(self.population.positions(pl.concat(users)))
-
-    def rows(self, method: Method, task: TaskSpec, labelled: pl.DataFrame) -> np.ndarray | None:
-        """Features of a task's labelled rows, float32 [rows, columns]; None if the method has none for some row.
-
-        Every method is told which offer a row is about by the same indicator columns, embeddings included.
-        """
-        if method.embedding:
-            x = self.embeddings.rows(method.name, task, labelled)
-        else:
-            x = self._made[method.name, tuple(sorted(task.hides))][self.population.positions(labelled["user"])]
-        if x is None or not isinstance(task.label, Responds):
-            return x
-        return np.concatenate([x, labelled.select("context").to_dummies().to_numpy().astype(np.float32)], axis=1)
+    They are the table's, one linear probe per external embedding, and those without features of their own; those
+    named in `only`, or if it is empty all but those in `leave_out`. Raises ConfigError for a name that no method has.
+    """
+    known = {method.name for method in METHODS}
+    table = [*METHODS, *(Method(name, (name,), ranks=True) for name in external if name not in known)]
+    names = list(dict.fromkeys([*(method.name for method in table), *COUNTED]))
+    if missing := sorted({*only, *leave_out} - {*names}):
+        raise ConfigError(f"no method {', '.join(missing)}; there are {', '.join(names)}")
+    wanted = [name for name in names if (name in only if only else name not in leave_out)]
+    return [method for method in table if method.name in wanted], wanted

@@ -4,7 +4,7 @@ One protocol is drawn per evaluation and serves every method and task, so that d
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -37,6 +37,7 @@ class Protocol:
     inner: np.ndarray
     weights: np.ndarray
     seed: int
+    few_draws: int = 1
 
     @classmethod
     def draw(cls, config: EvaluationConfig, population: Population, tasks: list[TaskSpec]) -> "Protocol":
@@ -47,7 +48,9 @@ class Protocol:
         inner = np.stack([deal(groups, config.inner_folds, rng) for _ in range(config.repeats)])
         n = population.size
         drawn = rng.multinomial(n, np.full(n, 1 / n), size=config.bootstrap)
-        return cls(folds, inner, np.concatenate([np.ones((1, n)), drawn]).astype(np.float32), config.seed)
+        return cls(
+            folds, inner, np.concatenate([np.ones((1, n)), drawn]).astype(np.float32), config.seed, config.few_draws
+        )
 
     def splits(self, users: np.ndarray) -> Iterator[Split]:
         """Each fold of each repeat, for task rows that belong to `users` (positions, may repeat)."""
@@ -57,13 +60,25 @@ class Protocol:
                 train = np.flatnonzero(~held)
                 yield Split(repeat, fold, train, np.flatnonzero(held), inner[users[train]])
 
-    def few(self, split: Split, y: np.ndarray, labels: int) -> Split:
+    def few_splits(self, users: np.ndarray, y: np.ndarray, labels: int) -> Iterator[Split]:
+        """Splits with only `labels` training rows: a draw per fold, over as many passes as give `few_draws` of them.
+
+        `repeat` counts the passes; each scores every row once. The folds are those of the full training sets.
+        """
+        passes = -(-self.few_draws // (int(self.folds.max()) + 1))
+        full = list(self.splits(users))
+        for number in range(passes):
+            for split in full:
+                if split.repeat == number % len(self.folds):
+                    yield replace(self.few(split, y, labels, number), repeat=number)
+
+    def few(self, split: Split, y: np.ndarray, labels: int, number: int = 0) -> Split:
         """The same split with only `labels` training rows, drawn at the rate of positives of its training set.
 
-        The draw depends on the split and the number alone: every method learns from the same rows. At least two
-        of them are of either class; call it only where the training set has as many.
+        The draw depends on the split, `labels` and `number` alone: every method learns from the same rows. At least
+        two of them are of either class; call it only where the training set has as many.
         """
-        rng = np.random.default_rng([self.seed, split.repeat, split.fold, labels])
+        rng = np.random.default_rng([self.seed, split.repeat, split.fold, labels, number])
         positive = y[split.train].astype(bool)
         ones, zeros = split.train[positive], split.train[~positive]
         count = int(np.clip(round(labels * positive.mean()), max(2, labels - len(zeros)), min(labels - 2, len(ones))))

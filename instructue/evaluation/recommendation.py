@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from instructue.evaluation import baselines
+from instructue.evaluation.baselines import learners
 from instructue.evaluation.judged import Judged
 from instructue.evaluation.metrics import ranking_metrics
 from instructue.evaluation.population import Population
-from instructue.evaluation.probe import probe_ridge
+from instructue.evaluation.probe import probe_bilinear, probe_ridge
 from instructue.evaluation.protocol import Protocol
 from instructue.evaluation.tasks import TaskSpec
 
@@ -18,6 +18,7 @@ class Basket:
     """A ranking task's users (positions [n]) and, per user and item of the catalogue, [n, items]:
 
     past: occasions before the snapshot; happened: within the horizon; relevant: right answers; seen: may not be shown.
+    catalogue names the items; everyone [population, items] is the past of all users, to fit unsupervised rankers on.
     """
 
     users: np.ndarray
@@ -25,6 +26,8 @@ class Basket:
     happened: np.ndarray
     relevant: np.ndarray
     seen: np.ndarray
+    catalogue: list[str]
+    everyone: np.ndarray
 
     @classmethod
     def of(cls, task: TaskSpec, population: Population) -> "Basket":
@@ -35,7 +38,8 @@ class Basket:
         seen = past > 0 if rule.new_only else np.zeros_like(happened)
         relevant = happened & ~seen
         users = np.flatnonzero(relevant.any(axis=1))
-        return cls(users, past[users], happened[users].astype(np.float32), relevant[users], seen[users])
+        happened = happened[users].astype(np.float32)
+        return cls(users, past[users], happened, relevant[users], seen[users], catalogue, past)
 
 
 def judge_probe(method: str, task: TaskSpec, x: np.ndarray, basket: Basket, protocol: Protocol) -> Judged:
@@ -57,21 +61,40 @@ def judge_probe(method: str, task: TaskSpec, x: np.ndarray, basket: Basket, prot
     return _judged(method, task, basket, {k: v / len(protocol.folds) for k, v in parts.items()}, protocol)
 
 
-def judge_counts(task: TaskSpec, basket: Basket, protocol: Protocol) -> list[Judged]:
-    """The rankings that need no probe: popularity, own frequency (repeats), adoption rate (new items)."""
-    ranked = {"popularity": baselines.popularity(basket.past)}
-    if not task.ranking.new_only:
-        ranked["own_frequency"] = baselines.own_frequency(basket.past)
-    masked = {method: np.where(basket.seen, -np.inf, scores) for method, scores in ranked.items()}
-    values = {method: ranking_metrics(scores, basket.relevant) for method, scores in masked.items()}
-    if task.ranking.new_only:
-        parts: dict[str, np.ndarray] = {}
-        for split in protocol.splits(basket.users):
-            rate = baselines.adoption_rate(basket.relevant[split.train], basket.seen[split.train], len(split.test))
-            scores = np.where(basket.seen[split.test], -np.inf, rate)
-            _add(parts, ranking_metrics(scores, basket.relevant[split.test]), split.test, len(basket.users))
-        values["adoption_rate"] = {k: v / len(protocol.folds) for k, v in parts.items()}
-    return [_judged(method, task, basket, found, protocol) for method, found in values.items()]
+def judge_scorer(
+    method: str, task: TaskSpec, x: np.ndarray, items: np.ndarray, basket: Basket, protocol: Protocol
+) -> Judged:
+    """Out-of-fold bilinear scorer of users x [n, columns] and item texts [items, width]; see probe.probe_bilinear."""
+    parts: dict[str, np.ndarray] = {}
+    for split in protocol.splits(basket.users):
+        train, test = split.train, split.test
+        shown = (basket.seen[train], basket.seen[test], basket.relevant[train])
+        scores = probe_bilinear(x[train], basket.happened[train], x[test], items, split.inner, *shown)
+        _add(parts, ranking_metrics(scores, basket.relevant[test]), test, len(x))
+    return _judged(method, task, basket, {k: v / len(protocol.folds) for k, v in parts.items()}, protocol)
+
+
+def judge_rankings(
+    method: str, task: TaskSpec, settings: dict[str, np.ndarray], basket: Basket, protocol: Protocol
+) -> Judged:
+    """Scores [n, items] made without labels, one matrix per setting; a fold's training users choose the setting."""
+    masked = [np.where(basket.seen, -np.inf, scores) for scores in settings.values()]
+    values = [ranking_metrics(scores, basket.relevant) for scores in masked]
+    parts: dict[str, np.ndarray] = {}
+    for split in protocol.splits(basket.users):
+        best = max(values, key=lambda found: float(found["ndcg@10"][split.train].mean()))
+        _add(parts, {k: v[split.test] for k, v in best.items()}, split.test, len(basket.users))
+    return _judged(method, task, basket, {k: v / len(protocol.folds) for k, v in parts.items()}, protocol)
+
+
+def judge_adoption(task: TaskSpec, basket: Basket, protocol: Protocol) -> Judged:
+    """Items by the share of training users without them who took them up."""
+    parts: dict[str, np.ndarray] = {}
+    for split in protocol.splits(basket.users):
+        rate = learners.adoption_rate(basket.relevant[split.train], basket.seen[split.train], len(split.test))
+        scores = np.where(basket.seen[split.test], -np.inf, rate)
+        _add(parts, ranking_metrics(scores, basket.relevant[split.test]), split.test, len(basket.users))
+    return _judged("adoption_rate", task, basket, {k: v / len(protocol.folds) for k, v in parts.items()}, protocol)
 
 
 def _add(parts: dict[str, np.ndarray], found: dict[str, np.ndarray], rows: np.ndarray, size: int) -> None:

@@ -30,7 +30,7 @@ class Row(_Part):
     family: Family
     method: str = Field(description="'instructue': ours with the task's instruction, 'instructue_general': without one")
     labels: Labels = Field(description="Labelled users the probe learnt from: 'all', a number, or 0 for zero-shot")
-    metric: str = Field(description="auc, ks, hr@10, ndcg@10")
+    metric: str = Field(description="auc, ks, average_precision, lift@10%, qini, auuc, ndcg@10, hr@10, recall@10")
     value: float | None
     low: float | None = Field(description="Lower end of the 95% interval")
     high: float | None = Field(description="Upper end of the 95% interval")
@@ -50,6 +50,114 @@ class Paired(_Part):
     difference: float | None
     low: float | None
     high: float | None
+    joint_low: float | None = Field(
+        None, description="Lower end of the interval that holds for all headline comparisons at once, with 95%"
+    )
+    joint_high: float | None = None
+
+
+class Slice(_Part):
+    """One method on the rows of one context, a campaign for instance, of a task that has several."""
+
+    task: str
+    context: str = Field(description="The value of the task's context column")
+    method: str
+    metric: str
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int = Field(ge=0)
+    positives: int = Field(ge=0)
+
+
+class Bin(_Part):
+    """Rows of like predicted chance: what was predicted on average, and what came."""
+
+    predicted: float = Field(ge=0, le=1)
+    observed: float = Field(ge=0, le=1)
+    n: int = Field(ge=1)
+
+
+class Calibration(_Part):
+    """Whether a method's chances may be taken at their word; lower is better for both figures."""
+
+    task: str
+    method: str
+    brier: float = Field(description="Mean squared distance of the chance from what came")
+    ece: float = Field(description="Mean distance of predicted from observed over ten equally filled bins")
+    ece_low: float | None
+    ece_high: float | None
+    bins: list[Bin]
+
+
+class UpliftCurve(_Part):
+    """Extra positives won by treating the best-scored share of users, per user of the task (Qini curve)."""
+
+    task: str
+    method: str
+    share: list[float]
+    gain: list[float]
+
+
+class MapPoint(_Part):
+    x: float
+    y: float
+    label: bool
+
+
+class UserMap(_Part):
+    """A sample of users placed in two dimensions by their embedding under one instruction."""
+
+    task: str = Field(description="Whose instruction, and whose outcome colours the points")
+    method: str
+    points: list[MapPoint]
+
+
+class Example(_Part):
+    """A user on whom our method and the strongest baseline disagree, right or wrong."""
+
+    task: str
+    user: str
+    context: str
+    label: bool
+    score: float = Field(ge=0, le=1, description="Share of users whom our method ranks below this one")
+    baseline: str
+    baseline_score: float = Field(ge=0, le=1)
+    events: list[str] = Field(description="Some of the history as text, the latest first")
+
+
+class StudyRow(_Part):
+    """One point of a study. `setting` is what was varied: a share of noise, a kind of instruction, a loss."""
+
+    task: str
+    method: str
+    setting: str | float
+    metric: str
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int | None = Field(None, ge=0, description="Users")
+    baseline: str | None = Field(None, description="Where value is a paired difference: what was subtracted")
+
+
+class Study(_Part):
+    """An experiment about a claim: what was asked, what came out, in numbers and one sentence made from them."""
+
+    name: str = Field(pattern=r"^[a-z_]+$")
+    title: str
+    question: str
+    answer: str = Field(description="One sentence that quotes its numbers with their intervals")
+    varied: str = Field(description="What `setting` is, for the axis of a plot")
+    rows: list[StudyRow]
+    notes: list[str] = []
+
+
+class Attainable(_Part):
+    """The best that anybody could reach on a task, where generated data makes it known."""
+
+    task: str
+    metric: str
+    value: float
 
 
 class TaskNote(_Part):
@@ -73,6 +181,13 @@ class Results(_Part):
     notes: list[str] = []
     data: dict[str, str] = Field({}, description="Version hash of each data set the figures rest on")
     tasks: dict[str, TaskNote] = Field({}, description="Instruction and explanation by task name")
+    slices: list[Slice] = []
+    calibration: list[Calibration] = []
+    uplift: list[UpliftCurve] = []
+    maps: list[UserMap] = []
+    examples: list[Example] = []
+    studies: list[Study] = []
+    attainable: list[Attainable] = []
 
     def family_of(self, pair: Paired) -> str | None:
         """The family a paired comparison belongs to; None for a macro average that does not say."""

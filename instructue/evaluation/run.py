@@ -1,28 +1,33 @@
 """The `evaluation` stage: every method on every task, under one protocol, as rows and paired differences."""
 
-import hashlib
+import json
 import os
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from instructue.config import Config
-from instructue.evaluation.baselines import boosted
+from instructue.errors import DataError
+from instructue.evaluation import details
+from instructue.evaluation.answers import Answers
+from instructue.evaluation.cache import Cache, digest
+from instructue.evaluation.inputs import Inputs
 from instructue.evaluation.judged import Judged, macro_of, pairs_of, rows_of
-from instructue.evaluation.methods import METHODS, OURS, Inputs, Method
+from instructue.evaluation.methods import COMPARED, USES, methods_for
+from instructue.evaluation.plan import Job, Plan
 from instructue.evaluation.population import Population
-from instructue.evaluation.prediction import enough, judge
 from instructue.evaluation.protocol import Protocol
-from instructue.evaluation.recommendation import Basket, judge_counts, judge_probe
-from instructue.evaluation.report import write_reports
-from instructue.evaluation.results import MACRO, PRIMARY
+from instructue.evaluation.report.names import FAMILIES
+from instructue.evaluation.report.plots import forest_png, summary_png
+from instructue.evaluation.report.tables import summary_rows
+from instructue.evaluation.report.versioned import write_metrics, write_plots
+from instructue.evaluation.report.write import write_reports
+from instructue.evaluation.results import MACRO, OURS, PRIMARY, Row, parse_results
+from instructue.evaluation.studies.unseen_attributes import unseen_attributes
 from instructue.evaluation.tasks import TaskSpec, load_tasks
-from instructue.evaluation.vectors import Embeddings
+from instructue.evaluation.tracked import log_results
+from instructue.evaluation.vectors import Embeddings, external
 from instructue.paths import Paths
 from instructue.progress import track
 from instructue.report import StageReport
@@ -30,128 +35,126 @@ from instructue.sources.tables import load_tables
 
 
 @dataclass(frozen=True)
-class Job:
-    """Work that needs nothing of other jobs. Long ones begin first, lest one worker end alone with them."""
+class Judgement:
+    """What is to be judged: tasks by which methods (empty: all), from which embeddings and answers."""
 
-    run: Callable[[], Judged | list[Judged]]
-    long: bool = False
-
-
-@dataclass
-class Plan:
-    """Independent jobs, and what had to be left out."""
-
-    jobs: list[Job]
-    notes: list[str]
+    population: Population
+    tasks: list[TaskSpec]
+    embeddings: Embeddings
+    answers: Answers
+    methods: list[str]
+    external: list[str]
 
 
 def evaluate(config: Config, paths: Paths) -> StageReport:
     """Judge the embeddings and the baselines on the data set's tasks; write reports/evaluation.{json,md,html}.
 
+    Beside them reports/metrics.json and reports/plots/*.csv, which `dvc metrics diff` and `dvc plots diff` compare.
     Raises DataError if a stage has not run, LeakageError if an input looks past the evaluation snapshot.
     """
     population = Population.of(load_tables(config, paths))
+    embeddings, others = with_external(Embeddings.read(paths, population), config, paths, population)
     tasks = load_tasks(config.data.dataset, config.evaluation.tasks)
-    inputs = Inputs(population, Embeddings.read(paths, population), tasks)
+    wanted = Judgement(population, tasks, embeddings, Answers.read(paths), config.evaluation.methods, others)
+    results = assess(config, paths, wanted)
+    results["studies"] += read_studies(paths)
+    write_reports(results, paths.evaluation_report)
+    write_metrics(results, paths.metrics)
+    write_plots(results, paths.plots)
+    forest_png(results, paths.plots / "forest.png")
+    plots = {"summary": summary_png(results, paths.plots / "summary.png")}
+    run_id = log_results(results, paths)
+    report = describe(results, paths.evaluation_report, {"mlflow_run": run_id, "mlflow_store": paths.mlflow_uri})
+    return replace(report, plots=plots)
+
+
+def with_external(
+    embeddings: Embeddings, config: Config, paths: Paths, population: Population
+) -> tuple[Embeddings, list[str]]:
+    """Our embeddings and those of params' files together, and the names of the latter's methods."""
+    others = [external(paths.root / name, population) for name in config.evaluation.external]
+    names = list(dict.fromkeys(name for other in others for name in other.table["method"].unique().sort()))
+    return embeddings.merged(others), names
+
+
+def assess(config: Config, paths: Paths, wanted: Judgement) -> dict[str, Any]:
+    """Everything that the report shows, as described in results.py; what was judged before comes from the cache."""
+    population, tasks = wanted.population, wanted.tasks
+    cache = Cache(paths.cache / "evaluation")
+    inputs = Inputs(population, wanted.embeddings, tasks, paths, cache)
     protocol = Protocol.draw(config.evaluation, population, load_tasks(config.data.dataset))
-    plan = make_plan(inputs, protocol, config.evaluation.few_labels)
-    judged = run_jobs(plan.jobs)
+    methods, names = methods_for(wanted.external, wanted.methods, config.evaluation.leave_out)
+    plan = Plan(inputs, wanted.answers, protocol, methods, names, config.evaluation.few_labels)
+    judged = run_jobs(plan.jobs, cache)
     judged += macro_of(judged)
-    results = {
+    rows, paired = rows_of(judged), pairs_of(judged, COMPARED, USES)
+    unseen = unseen_attributes(rows, paired, tasks)
+    return {
         "dataset": config.data.dataset,
         "snapshot": str(population.snapshot),
         "protocol": describe_protocol(config, population, protocol),
-        "rows": rows_of(judged),
-        "paired": pairs_of(judged, OURS),
-        "notes": plan.notes,
+        "rows": rows,
+        "paired": paired,
+        "notes": [*plan.notes, *details.doubts(inputs, plan.rows, methods, protocol)],
         "data": {
             "embeddings": digest(paths.embeddings / "embeddings.parquet"),
             "histories": digest(paths.histories / "histories.parquet"),
+            **{name: digest(paths.root / name) for name in config.evaluation.external},
+            **{file.name: digest(file) for task in tasks for file in task.label.files()},
         },
         "tasks": {task.name: describe_task(task, population.tables.dataset.who) for task in tasks},
+        "calibration": details.calibrations(judged, plan.rows, protocol),
+        "slices": details.by_context(judged, plan.rows, protocol),
+        "uplift": details.uplift(judged, plan.rows),
+        "maps": details.maps(inputs, plan.rows, config.evaluation.map_users, config.evaluation.seed),
+        "examples": details.examples(judged, paired, inputs, plan.rows),
+        "studies": [] if unseen is None else [unseen.model_dump(mode="json")],
     }
-    write_reports(results, paths.evaluation_report)
-    return describe(results, paths)
 
 
-def make_plan(inputs: Inputs, protocol: Protocol, few_labels: list[int]) -> Plan:
-    """One job per task, method and number of labels, the longest first; baseline features are made on the way."""
-    plan = Plan([], [])
-    for task in track(inputs.tasks, "features of the baselines"):
-        ranks = task.family == "recommendation"
-        for method in METHODS:
-            if method.ranks or not ranks:
-                inputs.prepare(method, task)
-        if ranks:
-            _plan_ranking(plan, task, inputs, protocol)
-        else:
-            _plan_binary(plan, task, inputs, protocol, few_labels)
-    plan.jobs.sort(key=lambda job: not job.long)
-    return plan
-
-
-def _plan_binary(plan: Plan, task: TaskSpec, inputs: Inputs, protocol: Protocol, few_labels: list[int]) -> None:
-    labelled = task.label.labels(inputs.population)
-    y, users = labelled["label"].to_numpy().astype(np.int64), inputs.population.positions(labelled["user"])
-    if not len(y) or not enough(y, users, protocol, 4):
-        plan.notes.append(f"{task.name}: {int(y.sum())} positives of {len(y)} rows are too few to judge by; left out")
-        return
-    sizes = [None, *[size for size in few_labels if enough(y, users, protocol, size)]]
-    for method in METHODS:
-        x = inputs.rows(method, task, labelled)
-        if x is None:
-            plan.notes.append(_missing(method, task))
-            continue
-        for size in sizes:
-            run = partial(judge, method, task, x, y, users, protocol, size)
-            plan.jobs.append(Job(run, long=method.learner is boosted))
-
-
-def _plan_ranking(plan: Plan, task: TaskSpec, inputs: Inputs, protocol: Protocol) -> None:
-    basket = Basket.of(task, inputs.population)
-    labelled = task.label.labels(inputs.population)
-    if len(basket.users) < 4 * (protocol.folds.max() + 1):
-        plan.notes.append(f"{task.name}: only {len(basket.users)} users have a relevant item; left out")
-        return
-    plan.jobs.append(Job(partial(judge_counts, task, basket, protocol)))
-    for method in (m for m in METHODS if m.ranks):
-        x = inputs.rows(method, task, labelled)
-        if x is None:
-            plan.notes.append(_missing(method, task))
-            continue
-        plan.jobs.append(Job(partial(judge_probe, method.name, task, x, basket, protocol)))
-
-
-def _missing(method: Method, task: TaskSpec) -> str:
-    hidden = f" without {', '.join(task.hides)}" if task.hides else ""
-    return f"{method.name}: not every row of {task.name} has an embedding{hidden}; left out there"
-
-
-def run_jobs(jobs: list[Job]) -> list[Judged]:
-    """Run jobs on all cores, one thread each, and return their results in the order of the jobs."""
+def run_jobs(jobs: list[Job], cache: Cache) -> list[Judged]:
+    """Results in the order of the jobs: from the cache, else run on all cores, one thread each."""
     from threadpoolctl import threadpool_limits
 
+    found = {job.key: judged for job in jobs if (judged := cache.find(job.key))}
+    missing = [job for job in jobs if job.key not in found]
+    for job in track([job for job in missing if job.prepare], "features of the methods"):
+        assert job.prepare is not None
+        job.prepare()
     workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with threadpool_limits(1), ThreadPoolExecutor(workers) as pool:
-        done = track(pool.map(lambda job: job.run(), jobs), "judging methods on tasks", len(jobs))
-        return [judged for part in done for judged in (part if isinstance(part, list) else [part])]
+        made = track(pool.map(lambda job: cache.judged(job.key, job.run), missing), "judging methods", len(missing))
+        found |= {job.key: judged for job, judged in zip(missing, made, strict=True)}
+    return [found[job.key] for job in jobs]
+
+
+def read_studies(paths: Paths) -> list[dict[str, Any]]:
+    """What the studies stage left, if it has run. Raises DataError for a damaged file."""
+    try:
+        return json.loads(paths.studies_report.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return []
+    except ValueError as error:
+        raise DataError(
+            f"{paths.studies_report} is damaged ({error}); run again: python -m instructue studies"
+        ) from error
 
 
 def describe_protocol(config: Config, population: Population, protocol: Protocol) -> dict[str, Any]:
     """What fixes the figures, for the reports."""
+    evaluation = config.evaluation
     return {
         "users": population.size,
-        "folds": config.evaluation.folds,
-        "repeats": config.evaluation.repeats,
-        "inner_folds": config.evaluation.inner_folds,
-        "bootstrap": config.evaluation.bootstrap,
-        "seed": config.evaluation.seed,
-        "few_labels": config.evaluation.few_labels,
+        **{key: getattr(evaluation, key) for key in ("folds", "repeats", "inner_folds", "bootstrap", "seed")},
+        "few_labels": evaluation.few_labels,
+        "few_draws": evaluation.few_draws,
         "population": f"users with at least {config.histories.min_events} earlier events of the first source",
         "split": "folds over users, the same for every method and task; a user's rows stay together",
         "probe": "standardised features, logistic or ridge regression, strength from inner folds of training users",
         "scores": "out of fold, as ranks within the fold; a metric is averaged over the repeats",
+        "few": "training rows at the task's rate of positives, the same for every method; whole folds are scored",
         "interval": "95%, bootstrap over users; differences are paired on the same draws",
+        "joint": "intervals for all comparisons of ours at once: max-t over the same draws (Romano and Wolf 2005)",
         "macro": "mean of the primary metric over a family's tasks",
     }
 
@@ -164,33 +167,19 @@ def describe_task(task: TaskSpec, who: str) -> dict[str, str]:
     }
 
 
-def digest(path: Path) -> str:
-    """MD5 of a file, as DVC names it."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "md5").hexdigest()
-
-
-def describe(results: dict[str, Any], paths: Paths) -> StageReport:
-    """The stage's report: ours as metrics, a table of tasks by methods, links to the written reports."""
-    rows = [r for r in results["rows"] if r["labels"] == "all" and r["metric"] == PRIMARY[r["family"]]]
-    metrics = {
-        f"{r['metric']}/{_place(r)}": r["value"] for r in rows if r["method"] == OURS[0] and r["value"] is not None
-    }
-    table: dict[str, dict[str, Any]] = {}
-    for r in rows:
-        line = table.setdefault(_place(r), {"task": _place(r), **{k: r[k] for k in ("metric", "n", "positives")}})
-        bounds = "" if r["low"] is None else f" [{r['low']:.3f}, {r['high']:.3f}]"
-        line[r["method"]] = "-" if r["value"] is None else f"{r['value']:.3f}{bounds}"
-    stem = paths.evaluation_report
+def describe(results: dict[str, Any], stem: Path, links: dict[str, str]) -> StageReport:
+    """The stage's report: ours as metrics, a table per family of methods by tasks, links to the written reports."""
+    parsed = parse_results(results)
+    rows = [r for r in parsed.rows if (r.method, r.labels, r.metric) == (OURS, "all", PRIMARY[r.family])]
     return StageReport(
         "evaluation",
-        rows={"results": len(results["rows"]), "paired": len(results["paired"])},
-        metrics=metrics,
-        tables={"results": list(table.values())},
-        links={suffix: str(stem.with_name(f"{stem.name}.{suffix}")) for suffix in ("html", "md", "json")},
+        rows={"results": len(parsed.rows), "paired": len(parsed.paired)},
+        metrics={f"{r.metric}/{_place(r)}": r.value for r in rows if r.value is not None},
+        tables={title: summary_rows(parsed, family) for family, title in FAMILIES.items()},
+        links={suffix: str(stem.with_name(f"{stem.name}.{suffix}")) for suffix in ("html", "md", "json")} | links,
         notes=results["notes"],
     )
 
 
-def _place(row: dict[str, Any]) -> str:
-    return f"{row['family']} {MACRO}" if row["task"] == MACRO else row["task"]
+def _place(row: Row) -> str:
+    return f"{row.family} {MACRO}" if row.task == MACRO else row.task

@@ -68,6 +68,9 @@ def rows(dataset: DatasetSpec) -> list[Row]:
             table="data/embeddings/embeddings.parquet", judge=checks.judge_embeddings, says=f"""
             One row per {dataset.who}, task, context and method: a vector of unit length. An empty task means without
             instruction."""),
+        one("studies", "evaluation", "pytorch", "scikitlearn", key="studies", says=f"""
+            One row per study, task, method and setting, with a 95% interval over {dataset.who}s: whether the vector
+            follows the question, what irrelevant events take from it, what each loss is worth."""),
         one("evaluation", "evaluation", "scikitlearn", key="evaluation", says=f"""
             One row per task, method and metric, with a 95% interval over {dataset.who}s: what the embeddings are worth
             beside their baselines. To read: reports/evaluation.html."""),

@@ -59,7 +59,10 @@ def _tables(config: Config, dataset: spec.DatasetSpec, events: dict[str, pl.Data
     snapshots = plan_snapshots(config.histories, dataset.timezone)
     vectors = np.random.default_rng(0).normal(size=(texts.height, 24)).astype(np.float32)
     return Tables(
-        dataset, tables, texts, build_histories(dataset, tables, snapshots, config.histories.min_events),
+        dataset,
+        tables,
+        texts,
+        build_histories(dataset, tables, snapshots, config.histories.min_events),
         vectors / np.linalg.norm(vectors, axis=1, keepdims=True),
     )
 
@@ -96,7 +99,8 @@ def protocol(config: Config, full: Population, tasks: dict[str, TaskSpec]) -> Pr
 def small_config(dataset_file: Path) -> Config:
     raw = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     raw["data"]["dataset"] = str(dataset_file)
-    raw["evaluation"] |= {"repeats": 1, "bootstrap": 100, "few_labels": [16]}
+    slow = ["language_model", "two_tower", "bpr"]  # test_baselines.py has them
+    raw["evaluation"] |= {"repeats": 1, "bootstrap": 100, "few_labels": [16], "few_draws": 5, "leave_out": slow}
     return parse_config(raw, "params.yaml")
 
 

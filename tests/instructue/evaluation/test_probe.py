@@ -3,7 +3,17 @@ import pytest
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.preprocessing import StandardScaler
 
-from instructue.evaluation.probe import STRENGTHS, Basis, probe_logistic, probe_ridge, solve_logistic
+from instructue.evaluation.metrics import binary_metrics
+from instructue.evaluation.probe import (
+    STRENGTHS,
+    Basis,
+    _bilinear_path,
+    _ridge_path,
+    probe_bilinear,
+    probe_logistic,
+    probe_ridge,
+    solve_logistic,
+)
 
 
 def planted(rng, n, p, signal=0.3):
@@ -101,3 +111,34 @@ def test_ridge_never_shows_what_was_seen():
         x, relevant.astype(np.float32), x, np.arange(60) % 4, seen, seen, relevant & ~seen, penalties=np.array([10.0])
     )
     assert (np.isneginf(found) == seen).all()
+
+
+def test_the_bilinear_scorer_learns_of_items_from_those_that_read_alike():
+    """Who wants an item depends on its text; half of the items are rare in training, and others tell who wants them."""
+    rng = np.random.default_rng(9)
+    x, twins = rng.normal(size=(400, 8)).astype(np.float32), rng.normal(size=(60, 4))
+    wants = x @ rng.normal(size=(8, 4)) @ twins.T > 4
+    shown = wants.copy()
+    shown[:, ::2] &= rng.random((400, 30)) < 0.05
+    none, inner = np.zeros_like(wants), rng.integers(0, 4, 300)
+    arguments = (x[:300], shown[:300].astype(np.float32), x[300:])
+    rest = (inner, none[:300], none[300:], shown[:300])
+    bilinear = probe_bilinear(*arguments, twins.astype(np.float32), *rest)
+    ridge, _ = probe_ridge(*arguments, *rest)
+
+    def found(scores):
+        rare = (scores - scores.mean(axis=0))[:, ::2].ravel()
+        return binary_metrics(rare, wants[300:, ::2].ravel().astype(int), np.ones((1, rare.size)), ("auc",))["auc"][0]
+
+    assert found(bilinear) > found(ridge) + 0.05 > 0.6
+
+
+def test_the_bilinear_scorer_without_penalty_on_distinct_items_is_ridge():
+    rng = np.random.default_rng(10)
+    x, items = rng.normal(size=(80, 5)).astype(np.float32), np.eye(12, dtype=np.float32)
+    y = (rng.random((80, 12)) < 0.3).astype(np.float32)
+    v = Basis.fit(items, standardise=False)
+    plain = next(_ridge_path(x, y, x, np.array([100.0])))
+    both = next(_bilinear_path(x, y, x, v.turned(items), v.gram, [(100.0, 0.0)]))
+    centred = plain - plain.mean(axis=1, keepdims=True)  # constant over items is all that the text space lacks
+    np.testing.assert_allclose(both - both.mean(axis=1, keepdims=True), centred, atol=1e-4)

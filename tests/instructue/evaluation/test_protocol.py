@@ -8,8 +8,8 @@ import polars as pl
 import pytest
 
 from instructue.errors import LeakageError
-from instructue.evaluation import features
-from instructue.evaluation.judged import Judged, macro_of, pairs_of, rows_of
+from instructue.evaluation.baselines import features
+from instructue.evaluation.judged import Judged, macro_of, pairs_of, rows_of, widened
 from instructue.evaluation.methods import METHODS, Method
 from instructue.evaluation.metrics import binary_metrics
 from instructue.evaluation.population import Population
@@ -17,7 +17,7 @@ from instructue.evaluation.prediction import enough, judge, out_of_fold
 from instructue.evaluation.protocol import Protocol, deal, interval, strata
 from instructue.evaluation.tasks import load_tasks
 
-LINEAR = Method("any")
+LINEAR = Method("any", ())
 
 
 def labelled(task, population):
@@ -59,8 +59,8 @@ def test_labels_of_the_scored_fold_reach_neither_probe_nor_its_strength(full, ta
     x = (rng.normal(size=(len(y), 30)) + y[:, None]).astype(np.float32)
     held = one.folds[0][users] == 0
     for method in (LINEAR, next(m for m in METHODS if m.name == "aggregates_lightgbm")):
-        told = out_of_fold(method, x, y, users, one, None)[0]
-        lied = out_of_fold(method, x, np.where(held, 1 - y, y), users, one, None)[0]
+        told = out_of_fold(method, x, y, users, one, None).scores[0]
+        lied = out_of_fold(method, x, np.where(held, 1 - y, y), users, one, None).scores[0]
         np.testing.assert_array_equal(told[held], lied[held])
         assert (told[~held] != lied[~held]).any()
 
@@ -79,7 +79,7 @@ def test_a_strength_tuned_on_the_scored_fold_would_show(full, tasks, protocol):
     answers = {x[s.test].tobytes(): y[s.test] for s in protocol.splits(users)}
     task = tasks["age55"]
     honest = judge(LINEAR, task, x, y, users, protocol).draws["auc"]
-    tuned = judge(Method("cheat", learner=cheat), task, x, y, users, protocol).draws["auc"]
+    tuned = judge(Method("cheat", (), learner=cheat), task, x, y, users, protocol).draws["auc"]
     low, high = interval(honest[1:])
     assert low < 0.5 < high
     assert interval(tuned[1:])[0] > 0.55
@@ -109,6 +109,18 @@ def test_few_labels_are_the_same_rows_for_every_method_and_from_training_users_o
         assert abs(y[few.train].mean() - y[split.train].mean()) < 1 / 64
         assert np.bincount(few.inner).min() == 16
     assert not enough(y, users, protocol, 801)
+
+
+def test_few_label_curves_draw_as_many_training_sets_as_asked_and_score_each_row_once_a_pass(full, tasks, protocol):
+    y, users = labelled(tasks["age55"], full)
+    drawn = dataclasses.replace(protocol, few_draws=20)
+    splits = list(drawn.few_splits(users, y, 32))
+    assert len(splits) == 20 and len({split.train.tobytes() for split in splits}) == 20
+    scored = np.zeros((4, len(y)), int)
+    for split in splits:
+        assert not set(users[split.train]) & set(users[split.test])
+        scored[split.repeat, split.test] += 1
+    assert (scored == 1).all()
 
 
 def test_more_labels_are_better(full, tasks, protocol):
@@ -187,13 +199,34 @@ def made(task, method, value, family="prediction", labels="all"):
 def test_pairs_are_differences_draw_by_draw():
     ours, other = made("a", "instructue", 0.8), made("a", "mean_text", 0.7)
     general = made("a", "instructue_general", 0.75)
-    pairs = pairs_of([ours, general, other], ("instructue", "instructue_general"))
+    pairs = pairs_of([ours, general, other], {"instructue": None, "instructue_general": None})
     assert [(p["method"], p["baseline"]) for p in pairs] == [
         ("instructue", "instructue_general"), ("instructue", "mean_text"), ("instructue_general", "mean_text"),
     ]  # fmt: skip
     assert pairs[1]["difference"] == pytest.approx(0.1)
     assert pairs[1]["low"] == pairs[1]["high"] == pytest.approx(0.1)  # both move alike, draw by draw
     assert rows_of([ours])[0]["low"] < 0.8 < rows_of([ours])[0]["high"]
+
+
+def test_a_method_may_be_held_against_one_rival_only():
+    mine, trees = made("a", "aggregates_with_instructue", 0.8), made("a", "aggregates_lightgbm", 0.79)
+    pairs = pairs_of([mine, trees, made("a", "mean_text", 0.7)], {mine.method: (trees.method,)})
+    assert [(p["method"], p["baseline"]) for p in pairs] == [(mine.method, trees.method)]
+    assert "joint_low" not in pairs[0]  # not a headline comparison
+
+
+def test_joint_intervals_hold_all_true_differences_at_once_and_single_ones_do_not():
+    """Forty comparisons on one sample, all true differences zero: the planted multiplicity."""
+    rng, runs, single, joint = np.random.default_rng(9), 120, 0, 0
+    for _ in range(runs):
+        sample = rng.normal(size=(40, 200)) + rng.normal(size=200)
+        weights = np.vstack([np.ones(200), rng.multinomial(200, np.full(200, 1 / 200), size=400)]) / 200
+        differences = list((sample - sample[:1])[1:] @ weights.T)
+        factor = widened(differences)
+        inside = [abs(d[0]) <= factor * d[1:].std() for d in differences]
+        joint += all(inside)
+        single += all(abs(d[0]) <= 1.96 * d[1:].std() for d in differences)
+    assert joint / runs >= 0.88 and single / runs < 0.6
 
 
 def test_macro_averages_only_what_ran_on_every_task():

@@ -4,12 +4,19 @@ import numpy as np
 import polars as pl
 import pytest
 
-from instructue.errors import DataError, LeakageError
-from instructue.evaluation import features
-from instructue.evaluation.baselines import adoption_rate, boosted, own_frequency, popularity
-from instructue.evaluation.recommendation import Basket, judge_counts
+from instructue.errors import ConfigError, DataError, LeakageError
+from instructue.evaluation.answers import Answers, answers_of
+from instructue.evaluation.baselines import features
+from instructue.evaluation.baselines.learners import adoption_rate, boosted, own_frequency, popularity
+from instructue.evaluation.cache import Cache
+from instructue.evaluation.inputs import Inputs
+from instructue.evaluation.methods import methods_for
+from instructue.evaluation.own import Wish, evaluate_own
+from instructue.evaluation.plan import Plan
+from instructue.evaluation.protocol import Protocol
+from instructue.evaluation.recommendation import Basket, judge_adoption, judge_rankings
 from instructue.evaluation.run import evaluate
-from instructue.evaluation.tasks import requests
+from instructue.evaluation.tasks import load_tasks, requests
 from instructue.evaluation.vectors import Embeddings
 
 
@@ -37,17 +44,28 @@ def table(small_config, small_root, small):
     return pl.concat(frames)
 
 
-def test_the_stage_judges_every_task_and_writes_its_reports(small_config, small_root, table):
+@pytest.fixture(scope="module")
+def evaluated(small_config, small_root, small, table):
+    """The stage has run once: (its report, results as written)."""
     small_root.embeddings.mkdir(parents=True, exist_ok=True)
     table.write_parquet(small_root.embeddings / "embeddings.parquet")
+    said = answers_of(load_tasks(small_config.data.dataset), small)
+    rng = np.random.default_rng(1)
+    vectors = {name: pl.Series(name, unit(rng.normal(size=(said.height, 24))), pl.Array(pl.Float32, 24))
+               for name in ("vector", "text_vector")}  # fmt: skip
+    said.with_columns(**vectors).write_parquet(small_root.embeddings / "answers.parquet")
     report = evaluate(small_config, small_root)
-    results = json.loads(small_root.evaluation_report.with_suffix(".json").read_text(encoding="utf-8"))
+    return report, json.loads(small_root.evaluation_report.with_suffix(".json").read_text(encoding="utf-8"))
+
+
+def test_the_stage_judges_every_task_and_writes_its_reports(evaluated):
+    report, results = evaluated
     whole = pl.DataFrame([r for r in results["rows"] if r["labels"] == "all" and r["task"] != "macro"])
     by_task = {t: set(m) for t, m in whole.group_by("task").agg(pl.col("method").unique()).iter_rows()}
-    assert {"instructue", "instructue_general", "mean_text", "tfidf_lr"} < by_task["coupon_use_8w"]
-    assert {"popularity", "own_frequency", "instructue"} <= by_task["R_all"]
+    assert {"instructue", "instructue_general", "mean_text", "tfidf_lr", "own_frequency"} < by_task["coupon_use_8w"]
+    assert {"popularity", "own_frequency", "instructue", "item_knn", "instructue_scorer"} <= by_task["R_all"]
     assert {"popularity", "adoption_rate"} <= by_task["R_new"] and "own_frequency" not in by_task["R_new"]
-    assert {r["labels"] for r in results["rows"]} == {"all", 16}
+    assert {r["labels"] for r in results["rows"]} == {"all", 0, 16}
     assert ((whole["low"] <= whole["value"]) & (whole["value"] <= whole["high"])).mean() > 0.9
     # The general embedding has seen the profile: on tasks that hide it, it must not be judged.
     assert "instructue_general" not in by_task["age55"]
@@ -63,6 +81,80 @@ def test_the_stage_judges_every_task_and_writes_its_reports(small_config, small_
     twin = next(p for p in results["paired"] if (p["task"], p["method"], p["baseline"], p["labels"])
                 == ("buy4w_coffee", "instructue", "mean_text", "all"))  # fmt: skip
     assert abs(twin["difference"]) < 0.1
+    assert twin["joint_low"] < twin["low"] and twin["high"] < twin["joint_high"]
+
+
+def test_what_lies_behind_the_figures_is_there(evaluated):
+    _, results = evaluated
+    calibrated = {(c["task"], c["method"]) for c in results["calibration"]}
+    assert ("coupon_use_8w", "instructue") in calibrated and ("coupon_use_8w", "own_frequency") not in calibrated
+    assert {s["task"] for s in results["slices"]} == {"redeem_campaign"}
+    assert [m["task"] for m in results["maps"]] == ["buy4w_frozen_pizza", "buy4w_coffee"]
+    shown = results["examples"]
+    assert len({e["task"] for e in shown}) == 1 and len(shown) == 4
+    wrong = [abs(e["score"] - e["label"]) - abs(e["baseline_score"] - e["label"]) for e in shown]
+    assert min(wrong[:2]) > 0 > max(wrong[2:])  # first those whom the rival saw better, then those whom we did
+    assert all(e["events"] for e in shown)
+
+
+def test_examples_show_nothing_of_the_future(evaluated, small):
+    for example in evaluated[1]["examples"]:
+        for line in example["events"]:
+            assert line[:10] < f"{small.snapshot:%Y-%m-%d}"
+
+
+def test_a_second_run_judges_nothing_anew_and_says_the_same(evaluated, small_config, small_root, monkeypatch):
+    def never(self, key, make):
+        raise AssertionError("a job ran again")
+
+    monkeypatch.setattr(Cache, "judged", never)
+    evaluate(small_config, small_root)
+    assert json.loads(small_root.evaluation_report.with_suffix(".json").read_text(encoding="utf-8")) == evaluated[1]
+
+
+def test_other_labels_are_judged_anew(evaluated, small_config, small_root, small):
+    """The planted staleness: one turned label must not find the old result."""
+    task = load_tasks(small_config.data.dataset, ["coupon_use_8w"])
+    inputs = Inputs(small, Embeddings.read(small_root, small), task, small_root, Cache(small_root.cache))
+    protocol = Protocol.draw(small_config.evaluation, small, task)
+
+    methods = methods_for([], [], ["language_model", "two_tower"])
+
+    def keys(tasks):
+        inputs.tasks = tasks
+        return {job.key for job in Plan(inputs, Answers.read(small_root), protocol, *methods, [16]).jobs}
+
+    shorter = task[0].model_copy(update={"label": task[0].label.model_copy(update={"days": 21})})
+    assert keys(task) == keys(task) and not keys(task) & keys([shorter])
+
+
+def test_figures_and_reports_are_in_mlflow_and_in_files_that_dvc_compares(evaluated, small_root):
+    import mlflow
+
+    report, results = evaluated
+    client = mlflow.MlflowClient(small_root.mlflow_uri)
+    found = client.get_run(report.links["mlflow_run"])
+    value = next(r["value"] for r in results["rows"] if (r["task"], r["method"], r["labels"], r["metric"])
+                 == ("R_all", "instructue", "all", "ndcg@10"))  # fmt: skip
+    assert found.data.metrics["ndcg_at_10/R_all"] == pytest.approx(value)
+    assert {f.path for f in client.list_artifacts(found.info.run_id, "evaluation")} >= {"evaluation/evaluation.html"}
+    assert json.loads(small_root.metrics.read_text())["R_all"]["ndcg@10"] == pytest.approx(value, abs=1e-4)
+    assert (small_root.plots / "few_labels.csv").read_text().count("\n") > 2
+
+
+def test_one_task_and_one_method_on_their_own(evaluated, small_config, small_root):
+    wish = Wish(None, ["coupon_use_8w"], ["instructue", "tfidf_lr"])
+    before = small_root.evaluation_report.with_suffix(".json").read_bytes()
+    evaluate_own(small_config, small_root, wish)
+    stem = wish.stem(small_root)
+    results = json.loads(stem.with_name(f"{stem.name}.json").read_text())
+    assert {(r["task"], r["method"]) for r in results["rows"]} == {("coupon_use_8w", m) for m in wish.methods}
+    assert small_root.evaluation_report.with_suffix(".json").read_bytes() == before
+    whole = {(r["task"], r["method"], r["labels"], r["metric"]): r["value"] for r in evaluated[1]["rows"]}
+    for r in results["rows"]:
+        assert whole[r["task"], r["method"], r["labels"], r["metric"]] == r["value"]
+    with pytest.raises(ConfigError, match="no method tfidf"):
+        evaluate_own(small_config, small_root, Wish(None, [], ["tfidf"]))
 
 
 def test_an_evaluation_without_embeddings_says_what_to_run(small_config, small_root, small, tmp_path):
@@ -123,7 +215,10 @@ def test_popularity_of_the_full_data_ranks_as_measured(full, tasks, protocol):
         "R_new": {"popularity": 0.287, "adoption_rate": 0.307},
     }
     for name, expected in measured.items():
-        judged = judge_counts(tasks[name], Basket.of(tasks[name], full), protocol)
+        task, basket = tasks[name], Basket.of(tasks[name], full)
+        ways = {"popularity": popularity} | ({} if task.ranking.new_only else {"own_frequency": own_frequency})
+        judged = [judge_rankings(name, task, {"": way(basket.past)}, basket, protocol) for name, way in ways.items()]
+        judged += [judge_adoption(task, basket, protocol)] if task.ranking.new_only else []
         assert {j.method: j.draws["ndcg@10"][0] for j in judged} == pytest.approx(expected, abs=0.012)
 
 
