@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--root", type=Path, default=ROOT, help="project whose data/ is read")
     parser.add_argument("--out", type=Path, help="folder to write to; default: data/external below the root")
     parser.add_argument("--methods", nargs="+", choices=["coles", "cpc"], default=["coles", "cpc"])
-    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--epochs", type=int, default=5)
     args = parser.parse_args()
     warnings.filterwarnings("ignore")
     dataset = load_dataset(load_config(ROOT / "params.yaml").data.dataset)
@@ -157,9 +157,18 @@ def train(method: str, learn_from: list, embed_from: list, sizes: dict[str, int]
     loader = torch.utils.data.DataLoader(
         data, BATCH, shuffle=True, drop_last=len(data) > BATCH, collate_fn=data.collate_fn
     )
+
+    class Told(lightning.Callback):
+        def on_train_epoch_end(self, trainer, module) -> None:
+            loss, spent = float(trainer.callback_metrics["loss"]), time.monotonic() - started
+            print(
+                f"{method}: epoch {trainer.current_epoch + 1} of {epochs}, loss {loss:.3f}, {spent:.0f} s", flush=True
+            )
+
+    started = time.monotonic()
     trainer = lightning.Trainer(
         max_epochs=epochs, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, gradient_clip_val=1.0,
+        enable_model_summary=False, callbacks=[Told()], gradient_clip_val=1.0,
     )  # fmt: skip
     trainer.fit(module, loader)
     return embed(module.seq_encoder.eval(), embed_from, collate_feature_dict)

@@ -18,6 +18,7 @@ from instructue.models.bring import MANIFEST
 from instructue.paths import Paths
 
 MOST_CONTEXTS = 50  # more than these get no indicator columns of their own
+COPIES = 9
 
 
 @dataclass
@@ -47,7 +48,10 @@ class Inputs:
             else:
                 return None
         if 1 < labelled["context"].n_unique() <= MOST_CONTEXTS:
-            parts.append(labelled.select("context").to_dummies().to_numpy().astype(np.float32))
+            marks = labelled.select("context").to_dummies().to_numpy().astype(np.float32)
+            marks = marks if method.unit_rows else (marks - marks.mean(axis=0)) / marks.std(axis=0)
+            # So many copies of standardised columns count as columns three times as wide: hardly penalised.
+            parts.append(np.tile(marks, COPIES))
         return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
     def block(self, name: str, task: TaskSpec) -> np.ndarray:

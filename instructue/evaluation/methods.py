@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -11,9 +12,10 @@ from instructue.evaluation.baselines.blocks import BLOCKS
 from instructue.evaluation.baselines.collaborative import RANKERS
 from instructue.evaluation.baselines.heuristics import HEURISTICS
 from instructue.evaluation.baselines.learners import boosted
-from instructue.evaluation.probe import probe_logistic
+from instructue.evaluation.probe import PENALTIES, probe_logistic
 
 UNIT_STRENGTHS = np.array([0.3, 1, 3, 10, 30])
+UNIT_PENALTIES, WIDE_PENALTIES = np.array([0.1, 0.3, 1, 3, 10]), np.array([1e3, 1e4, 1e5, 1e6])
 Learner = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 
@@ -24,6 +26,11 @@ def linear(x: np.ndarray, y: np.ndarray, x_new: np.ndarray, inner: np.ndarray) -
 def linear_on_unit_rows(x: np.ndarray, y: np.ndarray, x_new: np.ndarray, inner: np.ndarray) -> np.ndarray:
     # TF-IDF columns keep their scale, which is their weight; rows are about one long, so penalties are lighter.
     return probe_logistic(x, y, x_new, inner, standardise=False, strengths=UNIT_STRENGTHS)[0]
+
+
+def linear_as_is(x: np.ndarray, y: np.ndarray, x_new: np.ndarray, inner: np.ndarray) -> np.ndarray:
+    # The block is standardised already, and turned: doing it again would undo the weights of its directions.
+    return probe_logistic(x, y, x_new, inner, standardise=False)[0]
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,17 @@ class Method:
     few: bool = True
 
     @property
+    def unit_rows(self) -> bool:
+        """Whether its rows are about one long, rather than its columns one wide."""
+        return self.learner is linear_on_unit_rows
+
+    @property
+    def ridge(self) -> dict[str, Any]:
+        """What a ridge probe is to do with the block: whether to standardise, and the penalties to choose from."""
+        penalties = {linear_as_is: WIDE_PENALTIES, linear_on_unit_rows: UNIT_PENALTIES}.get(self.learner, PENALTIES)
+        return {"standardise": self.learner is linear, "penalties": penalties}
+
+    @property
     def embeddings(self) -> tuple[str, ...]:
         """The blocks that come from tables of embeddings."""
         return tuple(block for block in self.blocks if block not in BLOCKS)
@@ -51,12 +69,12 @@ METHODS = (
     Method(results.GENERAL, (results.GENERAL,), ranks=True),
     Method(results.UNTRAINED, (results.UNTRAINED,), ranks=True),
     Method("mean_text", ("mean_text",), ranks=True),
-    Method("mean_text_per_source", ("mean_text_per_source",), ranks=True),
+    Method("mean_text_per_source", ("mean_text_per_source",), learner=linear_as_is, ranks=True),
     Method("language_model", ("language_model",), ranks=True),
     Method("two_tower", ("two_tower",), ranks=True),
-    Method("tfidf_lr", ("tfidf",), learner=linear_on_unit_rows),
+    Method("tfidf_lr", ("tfidf",), learner=linear_on_unit_rows, ranks=True),
     Method("aggregates_lightgbm", ("aggregates",), learner=boosted),
-    Method("aggregates_lr", ("aggregates",), few=False),
+    Method("aggregates_lr", ("aggregates_leading",), learner=linear_as_is, ranks=True),
     # What a team has, with and without ours: the same trees on both.
     Method("aggregates_with_instructue", ("aggregates", results.OURS), learner=boosted, few=False),
 )

@@ -133,6 +133,7 @@ def probe_ridge(
     relevant: np.ndarray,
     *,
     penalties: np.ndarray = PENALTIES,
+    standardise: bool = True,
 ) -> tuple[np.ndarray, float]:
     """Ridge regression onto all items at once; the penalty is the one with the best NDCG@10 on the inner folds.
 
@@ -142,18 +143,18 @@ def probe_ridge(
     gains = np.zeros(len(penalties))
     for fold in np.unique(inner):
         held = inner == fold
-        for place, scores in enumerate(_ridge_path(x[~held], y[~held], x[held], penalties)):
+        for place, scores in enumerate(_ridge_path(x[~held], y[~held], x[held], penalties, standardise)):
             scores[seen[held]] = -np.inf
             gains[place] += ndcg(scores, relevant[held]).sum()
     best = int(gains.argmax())
-    scores = next(_ridge_path(x, y, x_new, penalties[best : best + 1]))
+    scores = next(_ridge_path(x, y, x_new, penalties[best : best + 1], standardise))
     scores[seen_new] = -np.inf
     return scores, float(penalties[best])
 
 
-def _ridge_path(x: np.ndarray, y: np.ndarray, x_new: np.ndarray, penalties: np.ndarray):
+def _ridge_path(x: np.ndarray, y: np.ndarray, x_new: np.ndarray, penalties: np.ndarray, standardise: bool = True):
     """Scores [n', m] for one penalty after another, from one decomposition."""
-    basis = Basis.fit(x)
+    basis = Basis.fit(x, standardise=standardise)
     mean = y.mean(axis=0)
     moment = basis.turned(x).T @ (y - mean)
     z = basis.turned(x_new)

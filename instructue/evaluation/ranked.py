@@ -56,7 +56,7 @@ class Ranked:
         """A ridge probe on the method's features."""
         x = self.inputs.rows(method, self.task, self.frame)
         assert x is not None  # the plan asked whether it has all rows
-        return judge_probe(method.name, self.task, x, self.basket, self.protocol)
+        return judge_probe(method, self.task, x, self.basket, self.protocol)
 
     def jobs(self) -> dict[str, Way]:
         """Every further way by its name."""

@@ -6,6 +6,7 @@ import numpy as np
 
 from instructue.evaluation.baselines import learners
 from instructue.evaluation.judged import Judged
+from instructue.evaluation.methods import Method
 from instructue.evaluation.metrics import ranking_metrics
 from instructue.evaluation.population import Population
 from instructue.evaluation.probe import probe_bilinear, probe_ridge
@@ -42,7 +43,7 @@ class Basket:
         return cls(users, past[users], happened, relevant[users], seen[users], catalogue, past)
 
 
-def judge_probe(method: str, task: TaskSpec, x: np.ndarray, basket: Basket, protocol: Protocol) -> Judged:
+def judge_probe(method: Method, task: TaskSpec, x: np.ndarray, basket: Basket, protocol: Protocol) -> Judged:
     """Out-of-fold ridge probe on features x [n, columns]; per user, metrics are averaged over repeats."""
     parts: dict[str, np.ndarray] = {}
     for split in protocol.splits(basket.users):
@@ -56,9 +57,10 @@ def judge_probe(method: str, task: TaskSpec, x: np.ndarray, basket: Basket, prot
             basket.seen[train],
             basket.seen[test],
             basket.relevant[train],
+            **method.ridge,
         )
         _add(parts, ranking_metrics(scores, basket.relevant[test]), test, len(x))
-    return _judged(method, task, basket, {k: v / len(protocol.folds) for k, v in parts.items()}, protocol)
+    return _judged(method.name, task, basket, {k: v / len(protocol.folds) for k, v in parts.items()}, protocol)
 
 
 def judge_scorer(

@@ -1,6 +1,5 @@
 """The `evaluation` stage: every method on every task, under one protocol, as rows and paired differences."""
 
-import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -8,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from instructue.config import Config
-from instructue.errors import DataError
 from instructue.evaluation import details
 from instructue.evaluation.answers import Answers
 from instructue.evaluation.cache import Cache, digest
@@ -24,6 +22,7 @@ from instructue.evaluation.report.tables import summary_rows
 from instructue.evaluation.report.versioned import write_metrics, write_plots
 from instructue.evaluation.report.write import write_reports
 from instructue.evaluation.results import MACRO, OURS, PRIMARY, Row, parse_results
+from instructue.evaluation.studies.stored import read_studies
 from instructue.evaluation.studies.unseen_attributes import unseen_attributes
 from instructue.evaluation.tasks import TaskSpec, load_tasks
 from instructue.evaluation.tracked import log_results
@@ -57,7 +56,7 @@ def evaluate(config: Config, paths: Paths) -> StageReport:
     tasks = load_tasks(config.data.dataset, config.evaluation.tasks)
     wanted = Judgement(population, tasks, embeddings, Answers.read(paths), config.evaluation.methods, others)
     results = assess(config, paths, wanted)
-    results["studies"] += read_studies(paths)
+    results["studies"] += [study.model_dump(mode="json") for study in read_studies(paths.studies_report)]
     write_reports(results, paths.evaluation_report)
     write_metrics(results, paths.metrics)
     write_plots(results, paths.plots)
@@ -126,18 +125,6 @@ def run_jobs(jobs: list[Job], cache: Cache) -> list[Judged]:
         made = track(pool.map(lambda job: cache.judged(job.key, job.run), missing), "judging methods", len(missing))
         found |= {job.key: judged for job, judged in zip(missing, made, strict=True)}
     return [found[job.key] for job in jobs]
-
-
-def read_studies(paths: Paths) -> list[dict[str, Any]]:
-    """What the studies stage left, if it has run. Raises DataError for a damaged file."""
-    try:
-        return json.loads(paths.studies_report.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return []
-    except ValueError as error:
-        raise DataError(
-            f"{paths.studies_report} is damaged ({error}); run again: python -m instructue studies"
-        ) from error
 
 
 def describe_protocol(config: Config, population: Population, protocol: Protocol) -> dict[str, Any]:

@@ -33,6 +33,7 @@ class TaskSpec(BaseModel):
     family: Literal["prediction", "marketing", "recommendation"]
     description: str = Field(description="The label in words, for people")
     instruction: str = Field(description="What the model is asked; {who}, and the label's context columns, may appear")
+    paraphrases: list[str] = Field([], description="The same question in other words, for the study of following")
     yes: str | None = Field(None, description="Answer of a positive, for scoring without labels")
     no: str | None = Field(None, description="Answer of a negative")
     answer: str = Field("{item}", description="Recommendation: the answer that names one item, {item}; may hold {who}")

@@ -1,4 +1,4 @@
-"""All eight stages through Dagster on 240 real households, with a 2-layer cut of the real language model."""
+"""All nine stages through Dagster on 240 real households, with a 2-layer cut of the real language model."""
 
 import json
 from pathlib import Path
@@ -26,7 +26,7 @@ def test_every_stage_runs_and_every_check_passes(made, module_instance):
     checks = result.get_asset_check_evaluations()
     assert {c.asset_key.path[0] for c in checks} == {"source", "userqa", "user_embeddings"}
     assert all(c.passed for c in checks), [c.check_name for c in checks if not c.passed]
-    assert {"base_models", "histories", "userqa", "user_model", "user_embeddings", "evaluation"} <= set(
+    assert {"base_models", "histories", "userqa", "user_model", "user_embeddings", "studies", "evaluation"} <= set(
         versions(module_instance)
     )
 

@@ -37,7 +37,14 @@ BLOCKS: dict[str, Block] = {
     "mean_text": Block(lambda view: features.mean_text(view.population, list(view.hides))),
     "tfidf": Block(lambda view: features.tfidf(view.population, list(view.hides), view.users)),
     "aggregates": Block(lambda view: features.aggregates(view.population, list(view.hides))),
-    "mean_text_per_source": Block(lambda view: features.mean_text_per_source(view.population, list(view.hides))),
+    "aggregates_leading": Block(
+        lambda view: features.leading_standard(features.aggregates(view.population, list(view.hides)), view.users)
+    ),
+    "mean_text_per_source": Block(
+        lambda view: features.leading_standard(
+            features.mean_text_per_source(view.population, list(view.hides)), view.users
+        )
+    ),
     "language_model": Block(
         lambda view: language_model(view.population, view.hides, view.users, view.paths.language_model), slow=True
     ),

@@ -12,7 +12,7 @@ from instructue.evaluation.population import Population
 from instructue.progress import track
 from instructue.sources.spec import SourceSpec
 
-TOKENS = 160  # longest history; see docs/decisions.md for what more bring and cost
+TOKENS = 192  # longest history; what a user costs grows with it
 FREQUENT = 6  # most frequent texts of each source that are told first
 BATCH = 32
 

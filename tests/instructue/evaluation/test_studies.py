@@ -179,15 +179,18 @@ def test_cosines_are_those_of_a_plain_loop(question):
 
 
 def test_wordings_ask_the_same_in_other_words(tasks):
-    will = wordings(tasks["buy4w_coffee"], "household", 3)
+    given = wordings(tasks["buy4w_coffee"], "household", 3)
+    assert given[1:] == [text.replace("{who}", "household") for text in tasks["buy4w_coffee"].paraphrases]
+    alone = {name: tasks[name].model_copy(update={"paraphrases": []}) for name in ("buy4w_coffee", "R_all")}
+    will = wordings(alone["buy4w_coffee"], "household", 3)
     assert will[:2] == [
         "Will the household buy coffee within 4 weeks?",
         "Tell me whether the household will buy coffee within 4 weeks.",
     ]
-    which = wordings(tasks["R_all"], "household", 3)
+    which = wordings(alone["R_all"], "household", 3)
     assert which[1] == "Tell me which products the household will buy within 4 weeks."
-    odd = tasks["buy4w_coffee"].model_copy(update={"instruction": "Coffee soon, {who}?"})
-    for said in (will, which, wordings(odd, "household", 3)):
+    odd = alone["buy4w_coffee"].model_copy(update={"instruction": "Coffee soon, {who}?"})
+    for said in (given, will, which, wordings(odd, "household", 3)):
         assert len(set(said)) == 4 and not any("{" in text for text in said)
     assert {name for name, task in tasks.items() if not plain(task)} == {"income75k", "age55", "redeem_campaign"}
 
