@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--root", type=Path, default=ROOT, help="project whose data/ is read")
     parser.add_argument("--out", type=Path, help="folder to write to; default: data/external below the root")
     parser.add_argument("--methods", nargs="+", choices=["coles", "cpc"], default=["coles", "cpc"])
-    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--epochs", type=int, default=8)
     args = parser.parse_args()
     warnings.filterwarnings("ignore")
     dataset = load_dataset(load_config(ROOT / "params.yaml").data.dataset)
@@ -52,8 +52,7 @@ def main() -> None:
         started = time.monotonic()
         vectors = train(method, learn_from, embed_from, sizes, args.epochs)
         table = pd.DataFrame({"user": now["user"].to_numpy(), "vector": list(vectors)})
-        table["snapshot"] = now["snapshot"].to_numpy()
-        table["snapshot"] = table["snapshot"].dt.tz_localize("UTC")
+        table["snapshot"] = now["snapshot"].reset_index(drop=True)
         table["hides"] = [[s.name for s in dataset.attribute_sources]] * len(table)
         table["method"] = method
         table.to_parquet(out / f"{method}.parquet", index=False)
