@@ -61,11 +61,15 @@ def test_the_run_is_in_mlflow_with_curves_and_data_hashes(made):
     root, _ = made
     mlflow.set_tracking_uri(f"sqlite:///{root.resolve()}/mlflow.db")
     client = mlflow.MlflowClient()
-    run = client.search_runs([client.get_experiment_by_name("instructue").experiment_id])[0]
+    runs = client.search_runs([client.get_experiment_by_name("instructue").experiment_id])
+    found = {run.info.run_name: run for run in runs}
+    run = found["model"]
     assert run.info.status == "FINISHED"
     assert {"data.userqa", "data.histories"} <= set(run.data.tags)
     assert run.data.params["network.layers"] == "2"
     assert len(client.get_metric_history(run.info.run_id, "contrastive")) >= 2
+    judged = found["evaluation"].data
+    assert judged.tags["model.run"] == run.info.run_id and "auc/coupon_use_8w" in judged.metrics
 
 
 def test_nothing_is_left_to_do_through_either_door(made, module_instance):

@@ -38,10 +38,16 @@ def requests(trained):
     )
 
 
+ANSWERS = pl.DataFrame(
+    [("coffee", "yes", "", "Yes, it will."), ("coffee", "no", "", "No, it won't."), ("items", "item", "a", "apples")],
+    schema=["task", "kind", "item", "text"], orient="row",
+)  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def embedded(trained, requests):
     config, paths = trained
-    report = embed_tasks(config, paths, requests)
+    report = embed_tasks(config, paths, requests, ANSWERS)
     return report, pl.read_parquet(paths.embeddings / "embeddings.parquet")
 
 
@@ -56,6 +62,16 @@ def test_every_request_is_answered_once_with_a_unit_vector(embedded, requests):
     assert ours.select("user", "task").unique().height == ours.height == requests.height
     np.testing.assert_allclose(np.linalg.norm(frame["vector"].to_numpy(), axis=1), 1, rtol=1e-4)
     assert frame.filter(pl.col("method") == GENERAL)["user"].n_unique() == requests["user"].n_unique()
+
+
+def test_answers_lie_in_the_users_space_and_keep_their_text_vectors(embedded, trained):
+    config, paths = trained
+    answers = pl.read_parquet(paths.embeddings / "answers.parquet")
+    assert answers.select("task", "kind", "item", "text").equals(ANSWERS)
+    vectors = answers["vector"].to_numpy()
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-4)
+    assert vectors.shape[1] == config.model.network.dim and answers["text_vector"].to_numpy().shape[1] == 384
+    assert not np.allclose(vectors[0], vectors[1], atol=1e-3)
 
 
 def test_a_general_vector_that_hid_a_source_stands_under_the_task_that_hides_it(embedded, requests):
@@ -77,7 +93,7 @@ def test_batching_does_not_change_a_vector(trained, requests, embedded, tmp_path
     _, before = embedded
     kept = paths.embeddings.rename(paths.embeddings.with_name("kept"))
     try:
-        embed_tasks(alone, paths, requests)
+        embed_tasks(alone, paths, requests, ANSWERS)
         after = pl.read_parquet(paths.embeddings / "embeddings.parquet")
     finally:
         with replacing(paths.embeddings) as temporary:
@@ -99,7 +115,7 @@ def test_instruction_changes_the_vector(embedded):
 def test_users_without_a_history_are_named(trained, requests):
     config, paths = trained
     with pytest.raises(DataError, match="without a history"):
-        embed_tasks(config, paths, requests.with_columns(user=pl.col("user") + 10_000_000))
+        embed_tasks(config, paths, requests.with_columns(user=pl.col("user") + 10_000_000), ANSWERS)
 
 
 def test_a_damaged_bundle_and_a_foreign_shape_are_refused(trained, tmp_path):
