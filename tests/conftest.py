@@ -29,7 +29,20 @@ from instructue.sources.spec import load_dataset
 ROOT = Path(__file__).parent.parent
 HOUSEHOLDS = 60
 
+# Files whose fixtures take longest begin first, lest one worker end alone with them.
+LONGEST = ("test_whole_chain.py", "test_chain.py", "test_embed.py", "test_own.py", "test_studies_stage.py",
+           "test_loop.py", "test_bring.py", "test_facts.py")  # fmt: skip
+
 MakeProject = Callable[..., tuple[Config, Paths]]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """See LONGEST; the order within a file stays. One worker has all tests that need a trained model, made once."""
+    place = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.name, len(place)))
+    for item in items:
+        needs = {"asked", "trained"} & set(getattr(item, "fixturenames", ()))
+        item.add_marker(pytest.mark.xdist_group("trained" if needs else str(item.path)))
 
 
 @pytest.fixture(scope="session")

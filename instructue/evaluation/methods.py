@@ -78,6 +78,7 @@ METHODS = (
     # What a team has, with and without ours: the same trees on both.
     Method("aggregates_with_instructue", ("aggregates", results.OURS), learner=boosted, few=False),
 )
+BY_NAME = {method.name: method for method in METHODS}
 # Ways to use our embedding on ranking tasks, beside the probe: by text alone, and by a light scorer over texts.
 SIMILARITY, SCORER = "instructue_similarity", "instructue_scorer"
 # Judged without blocks of features; see plan.py.
@@ -98,15 +99,19 @@ COMPARED: dict[str, tuple[str, ...] | None] = {
 }
 
 
+def every_name(external: list[str]) -> list[str]:
+    """Names of all methods there are, those of external embeddings included."""
+    return list(dict.fromkeys([*BY_NAME, *external, *COUNTED]))
+
+
 def methods_for(external: list[str], only: list[str], leave_out: list[str]) -> tuple[list[Method], list[str]]:
     """The methods with features to judge, and the names of all methods to judge.
 
     They are the table's, one linear probe per external embedding, and those without features of their own; those
     named in `only`, or if it is empty all but those in `leave_out`. Raises ConfigError for a name that no method has.
     """
-    known = {method.name for method in METHODS}
-    table = [*METHODS, *(Method(name, (name,), ranks=True) for name in external if name not in known)]
-    names = list(dict.fromkeys([*(method.name for method in table), *COUNTED]))
+    table = [*METHODS, *(Method(name, (name,), ranks=True) for name in external if name not in BY_NAME)]
+    names = every_name(external)
     if missing := sorted({*only, *leave_out} - {*names}):
         raise ConfigError(f"no method {', '.join(missing)}; there are {', '.join(names)}")
     wanted = [name for name in names if (name in only if only else name not in leave_out)]

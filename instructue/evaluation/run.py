@@ -12,7 +12,7 @@ from instructue.evaluation.answers import Answers
 from instructue.evaluation.cache import Cache, digest
 from instructue.evaluation.inputs import Inputs
 from instructue.evaluation.judged import Judged, macro_of, pairs_of, rows_of
-from instructue.evaluation.methods import COMPARED, USES, methods_for
+from instructue.evaluation.methods import COMPARED, USES, every_name, methods_for
 from instructue.evaluation.plan import Job, Plan
 from instructue.evaluation.population import Population
 from instructue.evaluation.protocol import Protocol
@@ -94,7 +94,7 @@ def assess(config: Config, paths: Paths, wanted: Judgement) -> dict[str, Any]:
         "protocol": describe_protocol(config, population, protocol),
         "rows": rows,
         "paired": paired,
-        "notes": [*plan.notes, *details.doubts(inputs, plan.rows, methods, protocol)],
+        "notes": [*left_out(names, wanted), *plan.notes, *details.doubts(inputs, plan.rows, methods, protocol)],
         "data": {
             "embeddings": digest(paths.embeddings / "embeddings.parquet"),
             "histories": digest(paths.histories / "histories.parquet"),
@@ -109,6 +109,12 @@ def assess(config: Config, paths: Paths, wanted: Judgement) -> dict[str, Any]:
         "examples": details.examples(judged, paired, inputs, plan.rows),
         "studies": [] if unseen is None else [unseen.model_dump(mode="json")],
     }
+
+
+def left_out(names: list[str], wanted: Judgement) -> list[str]:
+    """What the configuration leaves out, so that nobody takes a missing rival for a beaten one."""
+    missing = [] if wanted.methods else sorted({*every_name(wanted.external)} - {*names})
+    return [f"not judged here, by evaluation.leave_out: {', '.join(missing)}"] if missing else []
 
 
 def run_jobs(jobs: list[Job], cache: Cache) -> list[Judged]:
