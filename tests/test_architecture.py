@@ -41,6 +41,7 @@ HEAVY = set(
     [
         "dvc",
         "great_expectations",
+        "implicit",
         "lightgbm",
         "matplotlib",
         "mlflow",
