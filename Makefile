@@ -1,7 +1,7 @@
 # `make` lists what there is. Everything needs only Python 3.11+, git and make.
 PYTHON ?= python3
 PIP_FLAGS ?=
-PYTEST_FLAGS ?= -n auto --maxprocesses 2 --dist loadgroup --no-loadscope-reorder
+PYTEST_FLAGS ?= -n auto --maxprocesses 2 --dist loadfile --no-loadscope-reorder
 PORT ?= 3000
 REPRODUCE_FLAGS ?=
 

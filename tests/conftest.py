@@ -37,12 +37,9 @@ MakeProject = Callable[..., tuple[Config, Paths]]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """See LONGEST; the order within a file stays. One worker has all tests that need a trained model, made once."""
+    """See LONGEST; the order within a file stays."""
     place = {name: number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: place.get(item.path.name, len(place)))
-    for item in items:
-        needs = {"asked", "trained"} & set(getattr(item, "fixturenames", ()))
-        item.add_marker(pytest.mark.xdist_group("trained" if needs else str(item.path)))
 
 
 @pytest.fixture(scope="session")
