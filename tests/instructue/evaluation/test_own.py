@@ -92,14 +92,13 @@ def test_instructions_name_the_context_and_move_the_vector(project):
     assert not np.allclose(both["coffee"].to_numpy(), both["tea"].to_numpy(), atol=1e-4)
 
 
-def test_what_was_embedded_is_not_embedded_again(project, monkeypatch):
+def test_other_wordings_are_embedded_anew(project, monkeypatch):
     config, paths, file = project
 
     def never(*_):
         raise AssertionError("embedded again")
 
     monkeypatch.setattr(embed, "embed", never)
-    evaluate_own(config, paths, Wish(file, [], METHODS))
     file.with_name("other.tasks.yaml").write_text(TASKS.replace("answer the {offer}", "react to the {offer}"))
     with pytest.raises(AssertionError, match="embedded again"):
         evaluate_own(config, paths, Wish(file.with_name("other.tasks.yaml"), [], METHODS))
