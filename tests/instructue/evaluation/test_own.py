@@ -64,9 +64,16 @@ def project(trained, tmp_path_factory):
 METHODS = ["instructue", "instructue_general", "mean_text", "popularity", "instructue_similarity"]
 
 
-def test_own_tasks_are_embedded_judged_and_reported(project):
+@pytest.fixture(scope="module")
+def judged(project):
+    """The report of the team's tasks, embedded and judged once; so no test rests on the order of the others."""
     config, paths, file = project
-    report = evaluate_own(config, paths, Wish(file, [], METHODS))
+    return evaluate_own(config, paths, Wish(file, [], METHODS))
+
+
+def test_own_tasks_are_embedded_judged_and_reported(project, judged):
+    _, paths, file = project
+    report = judged
     stem = Wish(file, [], METHODS).stem(paths)
     results = json.loads(stem.with_name(f"{stem.name}.json").read_text())
     found = {(r["task"], r["method"], r["labels"]) for r in results["rows"]}
@@ -84,7 +91,7 @@ def test_own_tasks_are_embedded_judged_and_reported(project):
     assert report.links["html"].endswith(f"{stem.name}.html")
 
 
-def test_instructions_name_the_context_and_move_the_vector(project):
+def test_instructions_name_the_context_and_move_the_vector(project, judged):
     _, paths, _ = project
     folder = next((paths.cache / "evaluation" / "embeddings").iterdir())
     own = pl.read_parquet(folder / "embeddings.parquet").filter(pl.col("method") == "instructue")
@@ -92,13 +99,14 @@ def test_instructions_name_the_context_and_move_the_vector(project):
     assert not np.allclose(both["coffee"].to_numpy(), both["tea"].to_numpy(), atol=1e-4)
 
 
-def test_other_wordings_are_embedded_anew(project, monkeypatch):
+def test_what_was_embedded_is_not_embedded_again(project, judged, monkeypatch):
     config, paths, file = project
 
     def never(*_):
         raise AssertionError("embedded again")
 
     monkeypatch.setattr(embed, "embed", never)
+    evaluate_own(config, paths, Wish(file, [], METHODS))
     file.with_name("other.tasks.yaml").write_text(TASKS.replace("answer the {offer}", "react to the {offer}"))
     with pytest.raises(AssertionError, match="embedded again"):
         evaluate_own(config, paths, Wish(file.with_name("other.tasks.yaml"), [], METHODS))
