@@ -34,6 +34,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="folder to write to; default: data/external below the root")
     parser.add_argument("--methods", nargs="+", choices=["coles", "cpc"], default=["coles", "cpc"])
     parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--slices", nargs=2, type=int, default=[25, 150], metavar=("LEAST", "MOST"), help="of CoLES")
+    parser.add_argument("--splits", type=int, default=5, help="slices of a user in a batch of CoLES")
     args = parser.parse_args()
     warnings.filterwarnings("ignore")
     dataset = load_dataset(load_config(ROOT / "params.yaml").data.dataset)
@@ -50,7 +52,7 @@ def main() -> None:
     sizes = {column: int(values.max()) + 1 for column, values in codes.items()}
     for method in args.methods:
         started = time.monotonic()
-        vectors = train(method, learn_from, embed_from, sizes, args.epochs)
+        vectors = train(method, learn_from, embed_from, sizes, args)
         table = pd.DataFrame({"user": now["user"].to_numpy(), "vector": list(vectors)})
         table["snapshot"] = now["snapshot"].reset_index(drop=True)
         table["hides"] = [[s.name for s in dataset.attribute_sources]] * len(table)
@@ -125,7 +127,9 @@ def sequences(
     return found
 
 
-def train(method: str, learn_from: list, embed_from: list, sizes: dict[str, int], epochs: int) -> np.ndarray:
+def train(
+    method: str, learn_from: list, embed_from: list, sizes: dict[str, int], args: argparse.Namespace
+) -> np.ndarray:
     """Fit by pytorch-lifestream and embed: float32 [users, WIDTH]."""
     import pytorch_lightning as lightning
     from ptls.data_load.utils import collate_feature_dict
@@ -145,11 +149,11 @@ def train(method: str, learn_from: list, embed_from: list, sizes: dict[str, int]
     sequence = RnnSeqEncoder(trx_encoder=encoder, hidden_size=WIDTH, type="gru")
     ways = {
         "optimizer_partial": partial(torch.optim.Adam, lr=2e-3),
-        "lr_scheduler_partial": partial(torch.optim.lr_scheduler.StepLR, step_size=max(1, epochs // 3), gamma=0.5),
+        "lr_scheduler_partial": partial(torch.optim.lr_scheduler.StepLR, step_size=max(1, args.epochs // 3), gamma=0.5),
     }
     if method == "coles":
         module = CoLESModule(seq_encoder=sequence, **ways)
-        data = ColesDataset(learn_from, SampleSlices(split_count=4, cnt_min=15, cnt_max=64))
+        data = ColesDataset(learn_from, SampleSlices(args.splits, *args.slices))
     else:
         module = CpcModule(seq_encoder=sequence, n_negatives=32, n_forward_steps=6, **ways)
         data = CpcDataset([x for x in learn_from if len(x["text"]) > 20], min_len=30, max_len=96)
@@ -161,12 +165,13 @@ def train(method: str, learn_from: list, embed_from: list, sizes: dict[str, int]
         def on_train_epoch_end(self, trainer, module) -> None:
             loss, spent = float(trainer.callback_metrics["loss"]), time.monotonic() - started
             print(
-                f"{method}: epoch {trainer.current_epoch + 1} of {epochs}, loss {loss:.3f}, {spent:.0f} s", flush=True
+                f"{method}: epoch {trainer.current_epoch + 1} of {args.epochs}, loss {loss:.3f}, {spent:.0f} s",
+                flush=True,
             )
 
     started = time.monotonic()
     trainer = lightning.Trainer(
-        max_epochs=epochs, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        max_epochs=args.epochs, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, callbacks=[Told()], gradient_clip_val=1.0,
     )  # fmt: skip
     trainer.fit(module, loader)

@@ -9,6 +9,7 @@ from typing import Any
 from instructue.config import Config
 from instructue.evaluation import details
 from instructue.evaluation.answers import Answers
+from instructue.evaluation.baselines.blocks import BLOCKS
 from instructue.evaluation.cache import Cache, digest
 from instructue.evaluation.inputs import Inputs
 from instructue.evaluation.judged import Judged, macro_of, pairs_of, rows_of
@@ -71,7 +72,9 @@ def with_external(
     embeddings: Embeddings, config: Config, paths: Paths, population: Population
 ) -> tuple[Embeddings, list[str]]:
     """Our embeddings and those of params' files together, and the names of the latter's methods."""
-    others = [external(paths.root / name, population) for name in config.evaluation.external]
+    others = [
+        external(paths.root / name, population, (*every_name([]), *BLOCKS)) for name in config.evaluation.external
+    ]
     names = list(dict.fromkeys(name for other in others for name in other.table["method"].unique().sort()))
     return embeddings.merged(others), names
 

@@ -2,14 +2,14 @@
 
 import numpy as np
 
-# Shallow trees on a tenth of the columns each: some 2,000 rows bear no more, and a fit takes a third of a second.
+# Shallow trees on some of the columns each: 2,000 rows bear no more. A third of them beat a tenth by .002 to .006 AUC.
 # Numbers of trees chosen on inner folds came out at 100 to 300 and scored the same, at twice the cost.
 ROUNDS = 150
 BOOSTING = {
     "objective": "binary",
     "learning_rate": 0.05,
     "num_leaves": 4,
-    "feature_fraction": 0.1,
+    "feature_fraction": 0.3,
     "bagging_fraction": 0.7,
     "bagging_freq": 1,
     "lambda_l2": 5.0,

@@ -7,7 +7,9 @@ import polars as pl
 import pytest
 
 from instructue.errors import DataError, LeakageError
+from instructue.evaluation.run import with_external
 from instructue.evaluation.vectors import Embeddings, external
+from instructue.paths import Paths
 
 
 @pytest.fixture
@@ -134,6 +136,16 @@ def test_what_is_wrong_is_said_with_file_and_mend(small, frame, tmp_path, spoil,
     with pytest.raises(DataError, match=said) as caught:
         external(path, small, reserved=["tfidf_lr"])
     assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["ease", "instructue", "aggregates"])
+def test_a_file_may_not_stand_in_for_a_method_or_its_features(small, frame, config, tmp_path, name):
+    config = config.model_copy(update={"evaluation": config.evaluation.model_copy(update={"external": ["a.parquet"]})})
+    put(frame.with_columns(method=pl.lit(name)), tmp_path, "a")
+    vector = pl.col("vector").list.to_array(6)
+    ours = Embeddings.of(frame.with_columns(vector, task=pl.lit(""), context=pl.lit(""), method=pl.lit("mine")), small)
+    with pytest.raises(DataError, match=rf"\['{name}'\] are methods of ours"):
+        with_external(ours, config, Paths(tmp_path), small)
 
 
 def test_a_file_that_is_missing_or_no_parquet_is_named(small, tmp_path):
