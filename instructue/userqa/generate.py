@@ -16,7 +16,7 @@ from instructue.userqa.facts import Facts
 from instructue.userqa.reword import Rejection, asks, reworded
 from instructue.userqa.sample import choose
 from instructue.userqa.schema import INSTRUCTION, NO, REJECTION_COLUMNS, REJECTIONS, TABLE, WORDINGS, YES, conform
-from instructue.userqa.teacher import open_teacher
+from instructue.userqa.teachers import open_teacher
 from instructue.userqa.verify import Claim, check
 from instructue.userqa.windows import check_triplets, fact_end, training_examples
 from instructue.userqa.wording import Wordings, filled, plain_wordings, wording_table

@@ -8,8 +8,11 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from instructue.errors import ConfigError, DataError
+from instructue.userqa.local import LocalTeacher
 from instructue.userqa.prompts import reword
-from instructue.userqa.teacher import CachedTeacher, Decoding, LocalTeacher, OpenAITeacher, open_teacher
+from instructue.userqa.server import OpenAITeacher
+from instructue.userqa.teacher import CachedTeacher, Decoding
+from instructue.userqa.teachers import open_teacher
 
 DECODING = Decoding(max_new_tokens=6, temperature=0.8, seed=7)
 PROMPTS = [reword("instruction", f'Will the household buy "{what}" within four weeks?', " In") for what in "abcdefg"]
