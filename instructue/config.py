@@ -73,6 +73,11 @@ class UserQAConfig(Section):
     temperature: float = Field(ge=0, le=2, description="Sampling temperature of the teacher")
     base_url: str | None = Field(description="OpenAI-compatible server, for teacher: openai")
     model: str | None = Field(description="Model name on that server")
+    concurrency: int = Field(ge=1, le=256, description="Requests to that server under way at once")
+    requests_per_minute: int = Field(ge=0, description="Most requests to that server per minute; 0: no limit")
+    own: str | None = Field(
+        description="Your own kinds, wordings and pairs of question and answer: a YAML file, from the project's root"
+    )
     seed: int = Field(ge=0)
 
 
