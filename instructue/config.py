@@ -66,7 +66,7 @@ class UserQAConfig(Section):
     wordings: int = Field(
         ge=0,
         le=100,
-        description="Wordings asked of the language model per instruction template; half as many per answer",
+        description="Wordings wanted of the language model per instruction template; a quarter as many per answer",
     )
     teacher: Literal["local", "openai", "template"] = Field(description="Who words instructions and answers")
     max_new_tokens: int = Field(ge=8, le=512, description="Longest wording, in tokens")

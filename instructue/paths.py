@@ -71,6 +71,11 @@ class Paths:
         return self.reports / "validation"
 
     @property
+    def userqa_report(self) -> Path:
+        """Stem of userqa.md, userqa.html and userqa.json: the data card."""
+        return self.reports / "userqa"
+
+    @property
     def evaluation_report(self) -> Path:
         """Stem of evaluation.md, evaluation.html and evaluation.json."""
         return self.reports / "evaluation"
@@ -94,6 +99,11 @@ class Paths:
     @property
     def cache(self) -> Path:
         return self.root / ".cache"
+
+    @property
+    def userqa_versions(self) -> Path:
+        """Figures of earlier UserQA, which the data card compares with."""
+        return self.cache / "userqa_versions"
 
     @property
     def mlflow_uri(self) -> str:

@@ -48,7 +48,8 @@ def judge_userqa(config: Config, paths: Paths) -> dict[str, Suite]:
     from data_checks.userqa_suite import check_userqa
 
     triplets = pl.read_parquet(paths.userqa / "triplets.parquet")
-    return {"userqa": suite_of(check_userqa(triplets, config.histories.evaluation_snapshot))}
+    wordings = json.loads((paths.userqa / "wordings.json").read_text(encoding="utf-8"))
+    return {"userqa": suite_of(check_userqa(triplets, config.histories.evaluation_snapshot, wordings))}
 
 
 def judge_embeddings(_: Config, paths: Paths) -> dict[str, Suite]:

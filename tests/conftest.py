@@ -31,7 +31,7 @@ HOUSEHOLDS = 60
 
 # Files whose fixtures take longest begin first, lest one worker end alone with them.
 LONGEST = ("test_whole_chain.py", "test_chain.py", "test_embed.py", "test_own.py", "test_studies_stage.py",
-           "test_loop.py", "test_bring.py", "test_facts.py")  # fmt: skip
+           "test_loop.py", "test_bring.py", "test_facts.py", "test_server_real.py")  # fmt: skip
 
 MakeProject = Callable[..., tuple[Config, Paths]]
 

@@ -45,6 +45,7 @@ HEAVY = set(
         "lightgbm",
         "matplotlib",
         "mlflow",
+        "openai",
         "peft",
         "sentence_transformers",
         "sklearn",

@@ -68,13 +68,13 @@ def test_stages_are_the_same_everywhere_and_in_order():
 
 def test_dvc_outs_are_the_paths_of_paths_py():
     paths = Paths(Path())
-    report = paths.evaluation_report
+    report, card = paths.evaluation_report, paths.userqa_report
     expected = {
         "base_models": {paths.base_models},
         "sources": {paths.staged},
         "validation": {paths.sources, paths.quarantine, paths.validation_report},
         "histories": {paths.histories},
-        "userqa": {paths.userqa},
+        "userqa": {paths.userqa, *(card.with_suffix(s) for s in (".md", ".html", ".json"))},
         "model": {paths.model},
         "embeddings": {paths.embeddings},
         "studies": {paths.studies_report},

@@ -64,7 +64,7 @@ class FactSpec(_Spec):
     """
 
     name: Name
-    shape: Literal["occurs", "new", "absent", "any", "follows", "change", "share", "count", "when", "top"]
+    shape: Literal["occurs", "new", "absent", "any", "follows", "change", "share", "count", "when", "top", "is"]
     about: Literal["horizon", "history"] = Field("horizon", description="Which side of the snapshot the fact lies on")
     source: Name
     attribute: Name | None = Field(None, description="The attribute whose values are asked about or answered with")
@@ -84,6 +84,7 @@ class FactSpec(_Spec):
     words: list[str] = Field([], description="change, share, count: what {answer} says, one more than bounds")
     skip: list[str] = Field([], description="Values that mean nothing and are never asked about")
     ask: str = Field(description="Template of the instruction")
+    also: list[str] = Field([], description="Other ways to put it, which the teacher words too")
     answer: str = Field(description="Template of the answer, or of its positive form")
     otherwise: str | None = Field(None, description="Template of the negative form, for yes/no shapes")
 
@@ -124,6 +125,8 @@ class FactSpec(_Spec):
             (self.shape == "absent" and self.about != "history", "is about the history's last days"),
             (self.shape == "absent" and self.days is None, "needs the history's last days"),
             (self.about == "horizon" and self.days is None, "a horizon needs days"),
+            (self.shape == "is" and (self.about, self.days) != ("history", None), "needs `about: history, days: null`"),
+            (self.shape == "is" and (self.where is not None or self.measure != "count"), "takes no where or measure"),
             (not slots <= {"who", "span", "value", "answer"}, f"unknown slots in {sorted(slots)}"),
             (any(inner not in text for text in needs_slot), f"every template that needs it must hold {inner}"),
         ]
@@ -144,6 +147,7 @@ class DatasetSpec(_Spec):
     tables: dict[Name, str] = Field(description="Table name -> Parquet file")
     sources: list[SourceSpec]
     facts: list[FactSpec] = []
+    synonyms: list[list[str]] = Field([], description="Phrases of a line mean the same in questions and answers")
 
     @model_validator(mode="after")
     def _consistent(self) -> "DatasetSpec":

@@ -88,7 +88,8 @@ def make_batches(config: Config, paths: Paths, triplets: pl.DataFrame, parts: Pa
     used = triplets[plan.triplets.ravel()].select("instruction", "answer", "opposite")
     texts = sorted({t for column in used.get_columns() for t in column.unique().drop_nulls()})
     log.info("encoding %d distinct instructions and answers", len(texts))
-    vectors = TextVectors(texts, TextEncoder(paths.text_encoder).encode(texts))
+    encoder = TextEncoder(paths.text_encoder, config.model.training.dtype)
+    vectors = TextVectors(texts, encoder.encode(texts))
     return Batches(parts.packer, triplets, plan, vectors, config.model, config.model.training.source_dropout)
 
 

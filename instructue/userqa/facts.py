@@ -15,6 +15,7 @@ from instructue.errors import ConfigError
 from instructue.progress import track
 from instructue.sources.spec import FactSpec
 from instructue.sources.tables import Tables
+from instructue.userqa.allowed import KeptBack, check_fact
 from instructue.userqa.windows import eligible, events_around, within
 from instructue.userqa.wording import in_words
 
@@ -22,10 +23,13 @@ DRAWS = 8  # values of others proposed to each example as negatives
 
 
 class Facts:
-    """Candidates of every kind over all training examples, source by source so that one is in memory at a time."""
+    """Candidates of every kind over all training examples, source by source so that one is in memory at a time.
 
-    def __init__(self, tables: Tables, examples: pl.DataFrame, seed: int) -> None:
-        self.tables, self.examples, self.seed = tables, examples, seed
+    `kept_back`: (source, attribute) that tasks predict, never asked about; see instructue.userqa.allowed.
+    """
+
+    def __init__(self, tables: Tables, examples: pl.DataFrame, seed: int, kept_back: KeptBack = frozenset()) -> None:
+        self.tables, self.examples, self.seed, self.kept_back = tables, examples, seed, kept_back
         self._around: tuple[str, pl.DataFrame] = ("", pl.DataFrame())
 
     def each(self) -> Iterator[tuple[FactSpec, pl.DataFrame]]:
@@ -36,7 +40,7 @@ class Facts:
 
     def candidates(self, fact: FactSpec) -> pl.DataFrame:
         """All candidates of one kind, in an order that depends on nothing but the data."""
-        check_fact(fact, self.tables)
+        check_fact(fact, self.tables.dataset, self.kept_back)
         examples = eligible(fact, self.examples)
         found = SHAPES[fact.shape](self, fact, examples["example"])
         kept = found.filter(pl.col("example").is_in(examples["example"].implode()))
@@ -85,37 +89,13 @@ class Facts:
         test = pl.sql_expr(fact.where or "true")
         names = test.meta.root_names()
         texts = self.tables.texts
-        if set(names) <= set(texts.columns):
-            return texts.select(test.alias("keep"))["keep"].fill_null(False).gather(rows["text_id"])
-        more = [texts[name].gather(rows["text_id"]) for name in names if name in texts.columns]
-        return rows.with_columns(*more).select(test.alias("keep"))["keep"].fill_null(False)
-
-
-def check_fact(fact: FactSpec, tables: Tables) -> None:
-    """Raise ConfigError naming the fact and its wrong column, or if it asks about an attribute table."""
-    dataset = tables.dataset
-    for name in (fact.source, fact.then):
-        if name is not None and dataset.source(name).kind != "events":
-            raise ConfigError(
-                f"fact {fact.name!r} asks about {name!r}: who users are is never asked about; use an event source"
-            )
-    source = dataset.source(fact.source)
-    for what in (fact.attribute, fact.match):
-        if what is not None and what not in source.attributes:
-            raise ConfigError(
-                f"fact {fact.name!r}: source {source.name!r} has no attribute {what!r}; it has {source.attributes}"
-            )
-    if fact.measure not in {"count", *source.columns}:
-        raise ConfigError(
-            f"fact {fact.name!r}: source {source.name!r} has no number {fact.measure!r}; it has {source.columns}"
-        )
-    unknown = (
-        set(pl.sql_expr(fact.where).meta.root_names()) - {*source.columns, *source.attributes} if fact.where else set()
-    )
-    if unknown:
-        raise ConfigError(
-            f"fact {fact.name!r}: where names {sorted(unknown)}, which source {source.name!r} does not have"
-        )
+        try:
+            if set(names) <= set(texts.columns):
+                return texts.select(test.alias("keep"))["keep"].fill_null(False).gather(rows["text_id"])
+            more = [texts[name].gather(rows["text_id"]) for name in names if name in texts.columns]
+            return rows.with_columns(*more).select(test.alias("keep"))["keep"].fill_null(False)
+        except pl.exceptions.PolarsError as error:
+            raise ConfigError(f"fact {fact.name!r}: where {fact.where!r} cannot be judged: {error}") from None
 
 
 def _per_value(rows: pl.DataFrame) -> pl.DataFrame:
@@ -282,6 +262,22 @@ def top(facts: Facts, fact: FactSpec, examples: pl.Series) -> pl.DataFrame:
     )
 
 
+def is_(facts: Facts, fact: FactSpec, examples: pl.Series) -> pl.DataFrame:
+    """The user's value of an attribute; otherwise: another of its values. Users without one are not asked about."""
+    words = facts.tables.dataset.source(fact.source).maps.get(str(fact.attribute), {})
+    owned = facts.tables.events[fact.source].filter(pl.col("attribute") == fact.attribute).sort("user", "row")
+    value = facts.tables.texts["value"].gather(owned["text_id"]).replace(words)
+    owned = owned.select("user", answer=value).filter(~pl.col("answer").is_in(fact.skip)).unique("user", keep="last")
+    asked = facts.examples.select("example", "user").filter(pl.col("example").is_in(examples.implode()))
+    rows = asked.join(owned, on="user", how="inner").sort("example").select("example", "answer")
+    values = rows["answer"].unique().sort()
+    if len(values) < 2:
+        return rows.clear()
+    step = facts.rng(fact).integers(1, len(values), rows.height)
+    place = values.search_sorted(rows["answer"]).to_numpy()
+    return rows.with_columns(other=values.gather((place + step) % len(values)))
+
+
 SHAPES: dict[str, Callable[[Facts, FactSpec, pl.Series], pl.DataFrame]] = {
     "occurs": occurs,
     "new": new,
@@ -293,4 +289,5 @@ SHAPES: dict[str, Callable[[Facts, FactSpec, pl.Series], pl.DataFrame]] = {
     "count": count,
     "when": when,
     "top": top,
+    "is": is_,
 }

@@ -1,100 +1,220 @@
-"""A teacher from a local folder of weights."""
+"""A teacher from a local folder of weights: many prompts at once, what they share is read once.
+
+B prompts, H heads, K key/value heads, G = H / K, L tokens at once, D width of a head, P shared tokens, T own tokens.
+
+A batch's prompts begin with the same few-shot examples. Their keys and values are held once for all (as in Hydragen,
+Juravsky et al. 2024, arXiv 2402.05099): a cache per prompt would be copied at every token and cost more than the model.
+"""
 
 import hashlib
-import json
 import os
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from instructue.userqa.teacher import Decoding
 
+if TYPE_CHECKING:
+    import torch
+
 TOP_K = 50
+ATTENTION = "instructue_shared_prefix"
+LEAVE = 0.25  # when so many of a batch have stopped, they leave it: each time costs a copy
 
 
 class LocalTeacher:
-    """A causal language model from a local folder (transformers), in bf16, many prompts at once.
+    """A causal language model of the Llama family (transformers). `identity`: of its weights."""
 
-    What all prompts of a batch begin with, the few-shot examples, is read once and its keys and values shared.
-    """
+    batch = 192
 
-    batch = 64
-
-    def __init__(self, folder: Path, identity: str) -> None:
-        self.folder, self.identity = folder, identity
+    def __init__(self, folder: Path, identity: str, dtype: str = "bfloat16") -> None:
+        self.folder, self.identity, self.dtype = folder, identity, dtype
         self._loaded: Any = None
 
     def _load(self) -> Any:
         if self._loaded is None:  # late: a run answered from the cache never loads the weights
             import torch
-            from transformers import AutoModelForCausalLM, AutoTokenizer
+            from transformers import AttentionInterface, AutoModelForCausalLM, AutoTokenizer
 
+            AttentionInterface.register(ATTENTION, _attend)
             tokenizer = AutoTokenizer.from_pretrained(self.folder)
             model = AutoModelForCausalLM.from_pretrained(
-                self.folder, dtype=torch.bfloat16, attn_implementation="sdpa"
+                self.folder, dtype=getattr(torch, self.dtype), attn_implementation=ATTENTION
             ).eval()
-            stops = {
-                place
-                for token, place in tokenizer.get_vocab().items()
-                if any(s in token for s in ("\n", "Ċ", "<0x0A>"))
-            }
+            stops = {n for token, n in tokenizer.get_vocab().items() if any(s in token for s in ("\n", "Ċ", "<0x0A>"))}
             self._loaded = (model, tokenizer, stops | {tokenizer.eos_token_id})
         return self._loaded
 
     def complete(self, prompts: list[str], decoding: Decoding) -> list[tuple[str, int]]:
+        """As Teacher says. What is drawn for a prompt depends on the prompt, not on those beside it."""
         import torch
-        from transformers import DynamicCache
 
         model, tokenizer, stops = self._load()
         ids = tokenizer(prompts)["input_ids"]
         shared = min(len(os.path.commonprefix(ids)), min(map(len, ids)) - 1)
-        content = json.dumps([prompts, asdict(decoding)]).encode()
-        random = torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(content).digest()[:6]))
+        noise = _noise(prompts, decoding)
         with torch.inference_mode():
-            cache = DynamicCache()
-            if shared:
-                model(
-                    input_ids=torch.tensor([ids[0][:shared]]), past_key_values=cache, use_cache=True, logits_to_keep=1
-                )
-                cache.batch_repeat_interleave(len(ids))
-            tails = [row[shared:] for row in ids]
-            longest, pad = max(map(len, tails)), min(stops)  # any token will do: padding is masked
-            inputs = torch.tensor([[pad] * (longest - len(row)) + row for row in tails])
-            mask = torch.tensor([[1] * shared + [0] * (longest - len(row)) + [1] * len(row) for row in tails])
-            written = self._sample(model, inputs, mask, cache, shared, stops, decoding, random)
+            run = _Run(model, ids, shared, stops, decoding.max_new_tokens)
+            written = _sample(run, noise, stops, decoding)
         return [(tokenizer.decode(tokens, skip_special_tokens=True), len(tokens)) for tokens in written]
 
-    @staticmethod
-    def _sample(model, inputs_BL, mask_BK, cache, shared, stops, decoding, random) -> list[list[int]]:
-        """Sample until every sequence has stopped; those that have leave the batch."""
+
+def _noise(prompts: list[str], decoding: Decoding) -> np.ndarray:
+    """Gumbel noise [prompts, tokens, TOP_K]: the largest of score + noise is a draw from the softmax of the scores."""
+    drawn, seen = [], {}
+    for prompt in prompts:
+        seen[prompt] = seen.get(prompt, 0) + 1
+        content = f"{decoding.seed} {decoding.temperature} {seen[prompt]} {prompt}".encode()
+        seed = int.from_bytes(hashlib.sha256(content).digest()[:8])
+        drawn.append(np.random.default_rng(seed).gumbel(size=(decoding.max_new_tokens, TOP_K)))
+    return np.stack(drawn).astype(np.float32)
+
+
+def _sample(run: "_Run", noise: np.ndarray, stops: set[int], decoding: Decoding) -> list[list[int]]:
+    import torch
+
+    written: list[list[int]] = [[] for _ in noise]
+    rows, going = np.arange(len(noise)), np.ones(len(noise), bool)
+    for step in range(decoding.max_new_tokens):
+        best = run.logits.float().topk(TOP_K)
+        scores = best.values.numpy() / (decoding.temperature or 1)
+        chosen = (scores + noise[rows, step]).argmax(1) if decoding.temperature > 0 else scores.argmax(1)
+        picked = best.indices.numpy()[np.arange(len(rows)), chosen]
+        going &= np.array([token not in stops for token in picked.tolist()])
+        for row, token in zip(rows[going].tolist(), picked[going].tolist(), strict=True):
+            written[row].append(token)
+        if not going.any() or step + 1 == decoding.max_new_tokens:
+            break
+        if going.mean() < 1 - LEAVE:
+            run.keep(torch.from_numpy(going.nonzero()[0]))
+            rows, picked, going = rows[going], picked[going], going[going]
+        run.read(torch.from_numpy(picked)[:, None])
+    return written
+
+
+class _Run:
+    """One batch: keys and values of what is shared and of what is not, and the logits_BV after the last token."""
+
+    def __init__(self, model: Any, ids: list[list[int]], shared: int, stops: set[int], new_tokens: int) -> None:
         import torch
 
-        written: list[list[int]] = [[] for _ in range(len(inputs_BL))]
-        alive = torch.arange(len(inputs_BL))
-        positions_BL = (mask_BK.cumsum(1) - 1).clamp(min=0)[:, shared:]
-        for _ in range(decoding.max_new_tokens):
-            out = model(
-                input_ids=inputs_BL,
-                attention_mask=mask_BK,
-                position_ids=positions_BL,
-                past_key_values=cache,
-                use_cache=True,
-                logits_to_keep=1,
+        self.model, self.shared = model, shared
+        self.prefix: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self.own: list[tuple[torch.Tensor, torch.Tensor]] = []
+        cuts = [_last_line(row, shared, stops) for row in ids]
+        lines: dict[tuple[int, ...], int] = {}
+        place = torch.tensor(
+            [lines.setdefault(tuple(row[shared:cut]), len(lines)) for row, cut in zip(ids, cuts, strict=True)]
+        )
+        ends = [row[cut:] for row, cut in zip(ids, cuts, strict=True)]
+        self.room = max(map(len, lines)) + max(map(len, ends)) + new_tokens
+        self.real = torch.zeros(len(lines), 0, dtype=torch.bool)
+        self.reading, self.reading_shared = 0, True
+        if shared:
+            self._forward(torch.tensor([ids[0][:shared]]), torch.arange(shared)[None])
+        self.reading_shared = False
+        if max(map(len, lines)):
+            self.read(*_padded(list(map(list, lines))))  # prompts that differ in their last line alone share the rest
+        else:
+            self.logits = torch.empty(len(lines), 0)
+        self.keep(place)
+        self.read(*_padded(ends))
+
+    @property
+    def used(self) -> int:
+        """How many places of its own every prompt has, padding included."""
+        return self.real.shape[1] - self.reading
+
+    def read(self, tokens_BL: "torch.Tensor", real_BL: "torch.Tensor | None" = None) -> None:
+        """Append tokens to every prompt; where `real_BL` is false stands padding, which nothing sees."""
+        import torch
+
+        real_BL = torch.ones_like(tokens_BL, dtype=torch.bool) if real_BL is None else real_BL
+        self.real, self.reading = torch.cat([self.real, real_BL], dim=1), tokens_BL.shape[1]
+        places_BL = (self.real.cumsum(1) - 1)[:, -tokens_BL.shape[1] :]
+        hidden_BLD = self._forward(tokens_BL, self.shared + places_BL.clamp(min=0))
+        self.reading = 0
+        self.logits = self.model.lm_head(hidden_BLD[:, -1])
+
+    def keep(self, rows: "torch.Tensor") -> None:
+        """Go on with these alone; a row may be taken several times."""
+        self.own = [(keys[rows], values[rows]) for keys, values in self.own]
+        self.real, self.logits = self.real[rows], self.logits[rows]
+
+    def _forward(self, tokens_BL: "torch.Tensor", positions_BL: "torch.Tensor") -> "torch.Tensor":
+        decoder = self.model.model
+        hidden_BLD = decoder.embed_tokens(tokens_BL)
+        rotary = decoder.rotary_emb(hidden_BLD, positions_BL)
+        for layer in decoder.layers:
+            hidden_BLD = layer(
+                hidden_BLD, attention_mask=None, position_ids=positions_BL, position_embeddings=rotary, run=self
             )
-            best = out.logits[:, -1].float().topk(TOP_K)
-            if decoding.temperature > 0:
-                chances = (best.values / decoding.temperature).softmax(-1)
-                picked = best.indices.gather(1, torch.multinomial(chances, 1, generator=random))[:, 0]
-            else:
-                picked = best.indices[:, 0]
-            going = torch.tensor([token not in stops for token in picked.tolist()])
-            for row, token in zip(alive[going].tolist(), picked[going].tolist(), strict=True):
-                written[row].append(token)
-            if not going.any():
-                break
-            if not going.all():
-                cache.batch_select_indices(going.nonzero()[:, 0])
-                alive, picked, mask_BK, positions_BL = alive[going], picked[going], mask_BK[going], positions_BL[going]
-            mask_BK = torch.cat([mask_BK, mask_BK.new_ones(len(alive), 1)], dim=1)
-            inputs_BL, positions_BL = picked[:, None], positions_BL[:, -1:] + 1
-        return written
+        return decoder.norm(hidden_BLD)
+
+    def visible(self, length: int) -> "torch.Tensor":
+        """Which own tokens each of the last `length` tokens may see: bool [B, 1, length, used + length]."""
+        import torch
+
+        columns = torch.arange(self.used + length)
+        itself_LT = columns[None] == torch.arange(self.used, self.used + length)[:, None]
+        causal_LT = columns[None] <= torch.arange(self.used, self.used + length)[:, None]
+        # A padded place sees itself: a row without anything to see would be not a number.
+        return (causal_LT[None] & self.real[:, None] | itself_LT[None])[:, None]
+
+    def remember(self, layer: int, key: "torch.Tensor", value: "torch.Tensor") -> None:
+        """Put the new tokens' keys and values [B, K, L, D] behind those that are there."""
+        if layer == len(self.own):
+            size = (key.shape[0], key.shape[1], self.room, key.shape[3])
+            self.own.append((key.new_empty(size), value.new_empty(size)))
+        end = self.used + key.shape[2]
+        for kept, new in zip(self.own[layer], (key, value), strict=True):
+            kept[:, :, self.used : end] = new
+
+
+def _last_line(row: list[int], shared: int, stops: set[int]) -> int:
+    """Where the prompt's last line begins, behind what all share."""
+    breaks = [place + 1 for place in range(shared, len(row) - 1) if row[place] in stops]
+    return breaks[-1] if breaks else shared
+
+
+def _padded(rows: list[list[int]]) -> tuple["torch.Tensor", "torch.Tensor"]:
+    """Token ids [rows, longest] and which are real; padding stands in front, so that all end together."""
+    import torch
+
+    longest = max(map(len, rows))
+    tokens = torch.tensor([[0] * (longest - len(row)) + row for row in rows])
+    return tokens, torch.tensor([[False] * (longest - len(row)) + [True] * len(row) for row in rows])
+
+
+def _attend(module, query, key, value, attention_mask, scaling, dropout=0.0, *, run: _Run, **_):
+    """query [B, H, L, D], key and value [B, K, L, D] -> [B, L, H, D]: softmax over what is shared and what is not."""
+    import torch
+    from torch.nn.functional import scaled_dot_product_attention
+
+    if run.reading_shared:
+        run.prefix.append((key[0], value[0]))
+        out = scaled_dot_product_attention(query, key, value, is_causal=True, scale=scaling, enable_gqa=True)
+        return out.transpose(1, 2), None
+    layer, (batch, heads, length, width) = module.layer_idx, query.shape
+    run.remember(layer, key, value)
+    kept_keys, kept_values = (kept[:, :, : run.used + length] for kept in run.own[layer])
+    groups = heads // key.shape[1]
+    grouped = query.reshape(batch, -1, groups * length, width)
+    own = (grouped @ kept_keys.transpose(2, 3)).float().view(batch, -1, groups, length, run.used + length)
+    own = own.masked_fill(~run.visible(length)[:, :, None], float("-inf")).flatten(2, 3)
+    if not run.shared:
+        return _out((own * scaling).softmax(-1).to(query.dtype) @ kept_values, batch, length, heads), None
+    prefix_keys, prefix_values = run.prefix[layer]
+    together = grouped.transpose(0, 1).reshape(len(prefix_keys), -1, width)
+    shared = (together @ prefix_keys.transpose(1, 2)).view(len(prefix_keys), batch, -1, run.shared).transpose(0, 1)
+    chances = (torch.cat([shared.float(), own], dim=-1) * scaling).softmax(-1).to(query.dtype)
+    on_shared, on_own = chances.split([run.shared, run.used + length], dim=-1)
+    seen = on_shared.transpose(0, 1).reshape(len(prefix_keys), -1, run.shared) @ prefix_values
+    seen = seen.view(len(prefix_keys), batch, -1, width).transpose(0, 1)
+    return _out(seen + on_own @ kept_values, batch, length, heads), None
+
+
+def _out(seen: "torch.Tensor", batch: int, length: int, heads: int) -> "torch.Tensor":
+    """[B, K, G * L, D] -> [B, L, H, D]."""
+    return seen.reshape(batch, heads, length, -1).transpose(1, 2)

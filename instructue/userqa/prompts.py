@@ -5,7 +5,7 @@ Text from users or catalogues enters as quoted data only, with quotes and line b
 
 from instructue.userqa.schema import INSTRUCTION, NO, YES
 
-VERSION = "1"
+VERSION = "2"
 
 TASK = (
     "Each sentence is said again in other words. Meaning, numbers and words in quotes stay exactly as they are. "
@@ -20,6 +20,14 @@ EXAMPLES = {
         ),
         ('How often has the reader borrowed "poems" so far?', 'So far, how often did the reader borrow "poems"?'),
         ('Has the player tried "chess" in the last five days?', 'In the last five days, did the player try "chess"?'),
+        (
+            'The member used to take "bus 4". Has it stopped this week?',
+            'Has the member stopped taking "bus 4" this week?',
+        ),
+        (
+            "Which rooms will the guest use most in the next two days?",
+            "I want to know which rooms the guest will use most in the next two days.",
+        ),
     ],
     YES: [
         (
@@ -48,31 +56,129 @@ EXAMPLES = {
     ],
 }
 # Forced beginnings: what must be true is not left to the teacher, and different ones give different sentences.
-# {who}: the data set's noun for a user; {side}: next or last, by the side of the snapshot that is asked about.
-STARTS = {
-    "ask whether": [
-        "",
-        " In the {side}",
-        " Tell me whether the {who}",
-        " Over the {side}",
-        " Can you say whether the {who}",
-        " I want to know whether the {who}",
-        " Do you know whether the {who}",
-        " Is it true that the {who}",
+# {who}: the data set's noun for a user. By form of the text and the side of the snapshot that is asked about.
+# {span}: the window in words, for what a small model drops most; left out where a kind has no window.
+STARTS: dict[tuple[str, str], list[str]] = {
+    ("ask whether", "horizon"): [
+        *["", " Is the {who} going to", " Can we expect the {who} to", " In the next {span}, will the {who}"],
+        *[
+            " Tell me whether in the next {span} the {who} will",
+            " Is the {who} likely to",
+            " Do you think the {who} will",
+        ],
+        *[" Over the coming {span}, is the {who} going to", " How likely is it that in the next {span} the {who} will"],
+        *[
+            " Should we expect the {who} to",
+            " Would you say that over the next {span} the {who} will",
+            " Within {span}, will this {who}",
+        ],
+        *[
+            " Is it likely that within {span} the {who} will",
+            " I want to know whether in the coming {span} the {who} will",
+        ],
+        *[" What is the chance that the {who} will", " During the next {span}, do you expect the {who} to"],
+        *[" Predict whether over the coming {span} this {who} will", " Can you say whether the {who} is going to"],
     ],
-    "ask what": [
-        "",
-        " In the {side}",
-        " Tell me",
-        " Over the {side}",
-        " Can you say",
-        " I want to know",
-        " Do you know",
-        " What",
+    ("ask whether", "history"): [
+        *[
+            "",
+            " Has the {who}",
+            " In the last {span}, has the {who}",
+            " Tell me whether in the last {span} the {who} has",
+        ],
+        *[
+            " Is it true that over the past {span} the {who} has",
+            " Can you say whether the {who}",
+            " During the last {span}, did the {who}",
+        ],
+        *[
+            " Would you say that the {who}",
+            " I want to know whether in the past {span} the {who} has",
+            " Over the past {span}, has this {who}",
+        ],
+        *[
+            " Do you know whether the {who}",
+            " Find out whether the {who} has",
+            " Is it right that in the last {span} the {who} has",
+        ],
     ],
-    YES: [" Yes, the {who}", " Yes, in the {side}", " Yes, it is true that the {who}", " Yes, within the {side}"],
-    NO: [" No, the {who}", " No, in the {side}", " No, it is not true that the {who}", " No, within the {side}"],
-    "answer": ["", " In the {side}", " It is", " The {who}"],
+    ("ask what", "horizon"): [
+        *[
+            "",
+            " In the next {span},",
+            " Over the coming {span},",
+            " During the coming {span},",
+            " Within the next {span},",
+        ],
+        *[" What", " Which", " How", " Over the next {span},", " In the coming {span},", " During the next {span},"],
+        *[
+            " Looking {span} ahead,",
+            " Within {span},",
+            " Tell me what the {who}",
+            " What do you expect",
+            " I want to know",
+        ],
+        *[" Tell me", " Predict", " For the next {span}, predict"],
+    ],
+    ("ask what", "history"): [
+        *[
+            "",
+            " So far,",
+            " What",
+            " Which",
+            " Up to now,",
+            " Until now,",
+            " How",
+            " To date,",
+            " Tell me",
+            " I want to know",
+        ],
+        *[" Can you tell me", " Name", " Looking back,", " In all this time,"],
+    ],
+    (YES, "horizon"): [
+        *[" Yes, the {who} will", " Yes, in the next {span} the {who} will", " Yes, the {who} is going to"],
+        *[
+            " Yes, within {span} the {who} will",
+            " Yes, over the coming {span} the {who} will",
+            " Yes, we can expect the {who} to",
+        ],
+        " Yes, during the next {span} this {who} will",
+    ],
+    (NO, "horizon"): [
+        *[" No, the {who} will not", " No, in the next {span} the {who} will not", " No, the {who} is not going to"],
+        *[
+            " No, within {span} the {who} will not",
+            " No, over the coming {span} the {who} will not",
+            " No, this {who} will not",
+        ],
+        " No, during the next {span} this {who} will not",
+    ],
+    (YES, "history"): [
+        *[
+            " Yes, the {who}",
+            " Yes, in the last {span} the {who} has",
+            " Yes, it is true that the {who}",
+            " Yes, this {who}",
+        ],
+        *[" Yes, over the past {span} the {who} has", " Yes, during the last {span} the {who} has"],
+    ],
+    (NO, "history"): [
+        *[" No, the {who} has not", " No, in the last {span} the {who} has not", " No, this {who}"],
+        *[" No, over the past {span} the {who} has not", " No, during the last {span} the {who}"],
+    ],
+    ("answer", "horizon"): [
+        *["", " In the next {span} the {who} will", " The {who} will", " Over the coming {span} the {who} will"],
+        *[" We can expect the {who} to", " This {who} will", " The {who} is going to"],
+    ],
+    ("answer", "history"): [
+        "",
+        " So far the {who}",
+        " The {who}",
+        " Up to now the {who}",
+        " Until now",
+        " This {who}",
+        " To date",
+    ],
 }
 
 

@@ -1,23 +1,34 @@
 """Asks the teacher for other wordings of each kind's templates and keeps those that pass every check.
 
-A template is worded once with an example value in its slot, not once per triplet: thousands of triplets cost a few
-hundred short completions. The plain template always stays as the first wording.
+A template is worded with an example value in its slot, not once per triplet: thousands of triplets cost a few thousand
+short completions. What is shown to the teacher is the template with phrases swapped for others that mean the same, and
+what it writes begins as it is told to; so even a small model's sentences differ. Whoever is refused is asked for again
+in the next round. The plain template always stays as the first wording.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import product
 
+import numpy as np
 import polars as pl
 
 from instructue.config import UserQAConfig
 from instructue.sources.spec import DatasetSpec, FactSpec
+from instructue.userqa.lexicon import Lexicon
 from instructue.userqa.prompts import STARTS, quoted, reword
 from instructue.userqa.schema import INSTRUCTION
 from instructue.userqa.teacher import CachedTeacher, Decoding
-from instructue.userqa.verify import Claim, check, gist
-from instructue.userqa.wording import templates
+from instructue.userqa.verify import Claim, check, framed, gist
+from instructue.userqa.wording import span, templates
 
 Rejection = tuple[str, str, str]  # text, kind, reason
+ROUNDS = 6
+VARIANTS = 4  # sentences shown to the teacher for one template: prompts of one sentence share its reading
+SPARE = 1.5  # asked for each wording that is missing: some are refused
+NEAR = 0.995  # cosine from which two wordings of one template are the same
+Encode = Callable[[list[str]], np.ndarray]  # texts -> unit vectors [texts, width]
 
 
 @dataclass(frozen=True)
@@ -34,18 +45,62 @@ class Ask:
     @property
     def starts(self) -> list[str]:
         asks = "ask whether" if self.fact.binary else "ask what"
-        chosen = STARTS[asks if self.form == INSTRUCTION else self.form if self.fact.binary else "answer"]
-        side = "last" if self.fact.about == "history" else "next"
-        return [start.format(who=self.who, side=side) for start in chosen]
-
-    def candidates(self, wordings: int) -> int:
-        """Instructions need variety most: answers get half as many."""
-        return wordings if self.form == INSTRUCTION else -(-wordings // 2)
+        form = asks if self.form == INSTRUCTION else self.form if self.fact.binary else "answer"
+        window = span(self.fact.days)
+        said = [s for s in STARTS[form, self.fact.about] if window or "{span}" not in s]
+        return [start.format(who=self.who, span=window) for start in said]
 
     @property
-    def sentence(self) -> str:
-        """The plain text with its example as quoted data."""
-        return self.template.replace(self.slot, quoted(self.claim.value)) if self.slot else self.claim.plain
+    def templates(self) -> list[str]:
+        """The plain template, and for an instruction the other ways that the fact names."""
+        named = {"who": self.who, "span": span(self.fact.days), "value": "{value}"}
+        return [self.template, *(text.format(**named) for text in self.fact.also if self.form == INSTRUCTION)]
+
+    @property
+    def sentences(self) -> list[str]:
+        """The same with the example as quoted data, as the teacher sees it."""
+        return [s.replace(self.slot, quoted(self.claim.value)) if self.slot else s for s in self.templates]
+
+    def wanted(self, wordings: int) -> int:
+        """Instructions need variety most: answers get a quarter as many."""
+        return wordings if self.form == INSTRUCTION else -(-wordings // 4)
+
+    def asked(self, missing: int, turn: int) -> int:
+        """How many candidates to ask for in a round: more each time, as some are refused."""
+        return round(max(missing, 0) * (SPARE + turn)) if turn < self.rounds else 0
+
+    @property
+    def rounds(self) -> int:
+        """How often what is missing is asked for again."""
+        return ROUNDS if self.form == INSTRUCTION else 2
+
+    def prompts(self, lexicon: Lexicon, seed: int) -> Iterator[tuple[str, str]]:
+        """(prompt, its forced beginning) without end: every start with every variant of the sentence, mixed."""
+        sentences = self.sentences
+        others = [v for s in sentences for v in lexicon.variants(s, self.who, self.fact.days)][1:]
+        rng = np.random.default_rng([seed, len(others)])
+        picked = rng.permutation(len(others))[: VARIANTS - len(sentences)]
+        pairs = list(product(self.starts, dict.fromkeys([*sentences, *(others[place] for place in sorted(picked))])))
+        while True:
+            # Each start in turn, each time with another variant: the first few already differ.
+            order = rng.permutation(len(pairs))
+            turn: Counter[str] = Counter()
+            ranked = []
+            for place in order:
+                turn[pairs[place][0]] += 1
+                ranked.append((turn[pairs[place][0]], place))
+            for _, place in sorted(ranked):
+                start, variant = pairs[place]
+                yield reword(self.form, variant, start), start
+
+
+@dataclass
+class Outcome:
+    """wordings: kind -> form -> accepted templates, plain first; what was refused; counts per side."""
+
+    wordings: dict[str, dict[str, list[str]]] = field(default_factory=dict)
+    rejections: list[Rejection] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
 
 
 def asks(facts: Iterable[FactSpec], dataset: DatasetSpec, chosen: pl.DataFrame) -> list[Ask]:
@@ -59,53 +114,107 @@ def asks(facts: Iterable[FactSpec], dataset: DatasetSpec, chosen: pl.DataFrame) 
             example = _example(rows[slot.strip("{}")]) if slot else ""
             plain = template.replace(slot, example) if slot else template
             told = answers if form == INSTRUCTION else ()
-            out.append(
-                Ask(fact, form, template, slot, Claim(form, plain, fact.about, example, fact.binary, told), dataset.who)
-            )
+            claim = Claim(form, plain, fact.about, example, fact.binary, told, fact.days)
+            out.append(Ask(fact, form, template, slot, claim, dataset.who))
     return out
 
 
 def _example(values: pl.Series) -> str:
     """The most usual value, short and plain if there is one: the teacher copies such words most faithfully."""
     counted = values.drop_nulls().value_counts(sort=True, name="n").sort(["n", values.name], descending=[True, False])
-    easy = counted.filter(pl.col(values.name).str.contains(r"^[a-z]+( [a-z]+)?$"))
-    return str((easy if easy.height else counted)[values.name][0])
+    for plain in (r"^[a-z]+( [a-z]+)?$", r"^[a-z ]+(, [a-z ]+)* and [a-z ]+$"):
+        easy = counted.filter(pl.col(values.name).str.contains(plain))
+        if easy.height:
+            return str(easy[values.name][0])
+    return str(counted[values.name][0])
 
 
 def reworded(
-    wanted: list[Ask], teacher: CachedTeacher, config: UserQAConfig, catalogue: frozenset[str] = frozenset()
-) -> tuple[dict[str, dict[str, list[str]]], list[Rejection], dict[str, float]]:
-    """Accepted templates by kind and form, plain first; the rejections; and how many were asked, accepted, per side."""
-    jobs = [(ask, ask.starts[i % len(ask.starts)]) for ask in wanted for i in range(ask.candidates(config.wordings))]
+    wanted: list[Ask],
+    teacher: CachedTeacher,
+    config: UserQAConfig,
+    lexicon: Lexicon,
+    catalogue: frozenset[str] = frozenset(),
+    encode: Encode | None = None,
+) -> Outcome:
+    """Wordings of every template, up to config.wordings of each; the rejections; and how many were asked, accepted.
+
+    encode, if given, finds wordings that differ in letters only.
+    """
     decoding = Decoding(config.max_new_tokens, config.temperature, config.seed)
-    texts = teacher.complete([reword(ask.form, ask.sentence, start) for ask, start in jobs], decoding)
-    wordings: dict[str, dict[str, list[str]]] = {}
+    found = Outcome()
     for ask in wanted:
-        wordings.setdefault(ask.fact.name, {})[ask.form] = [ask.template]
-    rejections: list[Rejection] = []
-    counts: dict[str, float] = dict.fromkeys(
-        ("instructions_asked", "instructions_accepted", "answers_asked", "answers_accepted"), 0
-    )
-    for (ask, start), text in zip(jobs, texts, strict=True):
+        found.wordings.setdefault(ask.fact.name, {})[ask.form] = [ask.template]
+    sources = [ask.prompts(lexicon, config.seed) for ask in wanted]
+    for turn in range(ROUNDS):
+        jobs = []
+        for ask, source in zip(wanted, sources, strict=True):
+            missing = ask.wanted(config.wordings) + 1 - len(found.wordings[ask.fact.name][ask.form])
+            jobs += [(ask, *next(source)) for _ in range(ask.asked(missing, turn))]
+        if not jobs:
+            break
+        texts = teacher.complete([prompt for _, prompt, _ in jobs], decoding)
+        _keep(jobs, texts, found, config, lexicon, catalogue)
+        if encode is not None:
+            _without_near(wanted, found, encode)
+    return found
+
+
+def _keep(jobs, texts: list[str], found: Outcome, config: UserQAConfig, lexicon: Lexicon, catalogue) -> None:
+    for (ask, _, start), text in zip(jobs, texts, strict=True):
         side = "instructions" if ask.form == INSTRUCTION else "answers"
-        counts[f"{side}_asked"] += 1
-        kept = wordings[ask.fact.name][ask.form]
-        template, reason = judged(ask, (start + text).strip(), kept, catalogue)
+        kept = found.wordings[ask.fact.name][ask.form]
+        if len(kept) > ask.wanted(config.wordings):
+            continue
+        found.counts[f"{side}_asked"] += 1
+        template, reason = judged(ask, (start + text).strip(), kept, lexicon, catalogue)
         if reason:
-            rejections.append((template, ask.fact.name, reason))
+            found.rejections.append((template, ask.fact.name, reason))
         else:
-            counts[f"{side}_accepted"] += 1
             kept.append(template)
-    return wordings, rejections, counts
+            found.counts[f"{side}_accepted"] += 1
 
 
-def judged(ask: Ask, text: str, kept: list[str], catalogue: frozenset[str] = frozenset()) -> tuple[str, str | None]:
+def judged(
+    ask: Ask, text: str, kept: list[str], lexicon: Lexicon, catalogue: frozenset[str] = frozenset()
+) -> tuple[str, str | None]:
     """The text with its example turned back into a slot, and why it is refused, if it is."""
     text = " ".join(text.replace('"', "").split())
-    reason = check(text, ask.claim, catalogue)
+    if not (ask.slot and text.startswith(ask.claim.value)):  # what fills a slot in front is capitalised later
+        text = text[:1].upper() + text[1:]
+    reason = check(text, ask.claim, catalogue, lexicon)
     template = text.replace(ask.claim.value, ask.slot) if ask.slot else text
+    if reason is None and _reordered(ask, text, lexicon):
+        reason = "order"
+    if reason is None and ask.slot and ask.slot not in template:
+        reason = "slot missing"
     if reason is None and ("{" in template.replace(ask.slot, "") if ask.slot else "{" in template):
         reason = "characters"
     if reason is None and gist(template) in {gist(other) for other in kept}:
         reason = "duplicate"
     return template, reason
+
+
+def _reordered(ask: Ask, text: str, lexicon: Lexicon) -> bool:
+    """Whether an open answer says the same concepts in another order: a small model swaps who does what to whom."""
+    if ask.form == INSTRUCTION or ask.fact.binary:
+        return False
+    said, meant = (lexicon.concepts(framed(part, ask.claim.value)[0]) for part in (text, ask.claim.plain))
+    ignored = lexicon.lost | lexicon.added
+    shared = {*said} & {*meant} - ignored
+    return [c for c in said if c in shared] != [c for c in meant if c in shared]
+
+
+def _without_near(wanted: list[Ask], found: Outcome, encode: Encode) -> None:
+    """Take out wordings whose vector is nearly that of an earlier one of the same template."""
+    texts = [t for ask in wanted for t in found.wordings[ask.fact.name][ask.form]]
+    vectors = dict(zip(texts, encode(texts), strict=True)) if texts else {}
+    for ask in wanted:
+        kept: list[str] = []
+        for text in found.wordings[ask.fact.name][ask.form]:
+            if kept and max(float(vectors[text] @ vectors[other]) for other in kept) > NEAR:
+                found.rejections.append((text, ask.fact.name, "near duplicate"))
+                found.counts[f"{'instructions' if ask.form == INSTRUCTION else 'answers'}_accepted"] -= 1
+            else:
+                kept.append(text)
+        found.wordings[ask.fact.name][ask.form] = kept

@@ -8,7 +8,8 @@ REJECTIONS = "rejections.parquet"
 
 INSTRUCTION, YES, NO = "instruction", "yes", "no"  # forms of text that a kind has wordings for
 ABOUT = ("horizon", "history")
-BY = ("llm", "template")
+BY = ("llm", "template", "team")
+OWN_PAIRS = "own_pairs"  # kind and source of the pairs that a team wrote by hand
 SHARE_OF_YES = (0.3, 0.7)  # every yes/no kind stays within
 
 # column -> what it holds; times are zone-aware, in the data set's zone.
@@ -17,8 +18,8 @@ COLUMNS: dict[str, tuple[type[pl.DataType], bool, str]] = {
     "example": (pl.UInt32, False, "Row of histories.parquet: the history that the question is about"),
     "user": (pl.Int64, False, "The example's user"),
     "snapshot": (pl.Datetime, False, "The example's snapshot"),
-    "kind": (pl.String, False, "Name of the data set's fact"),
-    "source": (pl.String, False, "Source that the fact was read from"),
+    "kind": (pl.String, False, "Name of the fact; own_pairs: written by hand"),
+    "source": (pl.String, False, "Source that the fact was read from, or own_pairs"),
     "instruction": (pl.String, False, "The question"),
     "answer": (pl.String, False, "What was true"),
     "opposite": (pl.String, True, "The answer that would be true had the fact been otherwise"),

@@ -6,10 +6,13 @@ A second run makes no calls; a killed run goes on after the last whole batch, wi
 import hashlib
 import json
 import time
-from dataclasses import asdict, dataclass, field
+from collections import Counter
+from dataclasses import asdict, dataclass, field, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Protocol
 
+from instructue.errors import DataError
 from instructue.progress import track
 from instructue.userqa.prompts import VERSION
 
@@ -34,9 +37,20 @@ class Teacher(Protocol):
         ...
 
 
+class Unfinished(DataError):
+    """A request failed for good; `made` holds, in order, what the others returned, None where nothing did."""
+
+    def __init__(self, message: str, made: list[tuple[str, int] | None]) -> None:
+        super().__init__(message)
+        self.made = made
+
+
 @dataclass
 class CachedTeacher:
-    """A teacher whose completions are kept on disk by content; counts what it did."""
+    """A teacher whose completions are kept on disk by content; counts what it did.
+
+    calls, generated_tokens and seconds are of this run; completions and completion_tokens of all that was answered.
+    """
 
     teacher: Teacher
     folder: Path
@@ -44,30 +58,69 @@ class CachedTeacher:
     cache_hits: int = 0
     generated_tokens: int = 0
     seconds: float = field(default=0.0)
+    completions: int = 0
+    completion_tokens: int = 0
+    asked: Counter[str] = field(default_factory=Counter)  # how often each prompt has come so far
 
     def complete(self, prompts: list[str], decoding: Decoding) -> list[str]:
         """A completion for each prompt; those not kept yet are made in batches, each written through at once."""
         import diskcache
 
-        seen: dict[str, int] = {}
-        keys = []
+        keys, repeats = [], []
         for prompt in prompts:
-            seen[prompt] = seen.get(prompt, 0) + 1
-            content = [self.teacher.identity, VERSION, prompt, seen[prompt], asdict(decoding)]
+            repeats.append(self.asked[prompt])
+            self.asked[prompt] += 1
+            content = [self.teacher.identity, VERSION, prompt, self.asked[prompt], asdict(decoding)]
             keys.append(hashlib.sha256(json.dumps(content).encode()).hexdigest())
         with diskcache.Cache(str(self.folder), eviction_policy="none") as kept:
             found = {key: kept.get(key) for key in keys}
+            wanted = zip(repeats, prompts, keys, strict=True)
             # In order of text: neighbours share their beginning, and a resumed run forms the same batches.
-            missing = sorted((prompt, key) for prompt, key in zip(prompts, keys, strict=True) if found[key] is None)
+            missing = sorted(item for item in wanted if found[item[2]] is None)
             self.cache_hits += len(prompts) - len(missing)
-            started = time.monotonic()
-            batches = [missing[i : i + self.teacher.batch] for i in range(0, len(missing), self.teacher.batch)]
-            for batch in track(batches, "wording with the language model"):
-                made = self.teacher.complete([prompt for prompt, _ in batch], decoding)
-                self.calls += len(batch)
-                self.generated_tokens += sum(tokens for _, tokens in made)
-                with kept.transact():
-                    for (_, key), (text, _) in zip(batch, made, strict=True):
-                        kept[key] = found[key] = text
-            self.seconds += time.monotonic() - started
-        return [found[key] for key in keys]
+            for batch in track(self._batches(missing), "wording with the language model"):
+                # A prompt that comes again is another draw, whatever batch it falls into.
+                seeded = replace(decoding, seed=decoding.seed + batch[0][0])
+                for (_, _, key), made in zip(batch, self._made(kept, batch, seeded), strict=True):
+                    found[key] = made
+        self.completions += len(keys)
+        self.completion_tokens += sum(found[key][1] for key in keys)
+        return [found[key][0] for key in keys]
+
+    def pace(self) -> tuple[float, float] | None:
+        """(tokens, seconds) per call so far with these weights, earlier runs included; None before any call."""
+        import diskcache
+
+        with diskcache.Cache(str(self.folder), eviction_policy="none") as kept:
+            calls, tokens, seconds = kept.get(("pace", self.teacher.identity), (0, 0, 0.0))
+        return (tokens / calls, seconds / calls) if calls else None
+
+    def _batches(self, missing: list[tuple[int, str, str]]) -> list[list[tuple[int, str, str]]]:
+        """(repetition, prompt, key) in batches of one repetition and one set of examples, which is read once each."""
+        groups = [
+            list(group) for _, group in groupby(missing, key=lambda item: (item[0], item[1].rsplit("\n\n", 1)[0]))
+        ]
+        size = self.teacher.batch
+        return [group[i : i + size] for group in groups for i in range(0, len(group), size)]
+
+    def _made(self, kept, batch: list[tuple[int, str, str]], decoding: Decoding) -> list[tuple[str, int]]:
+        """A batch's texts and tokens, written through; what came before a failure is kept too."""
+        started = time.monotonic()
+        failed: Unfinished | None = None
+        try:
+            made: list[tuple[str, int] | None] = [*self.teacher.complete([prompt for _, prompt, _ in batch], decoding)]
+        except Unfinished as error:
+            failed, made = error, error.made
+        took, done = time.monotonic() - started, [result for result in made if result is not None]
+        self.calls, self.seconds = self.calls + len(done), self.seconds + took
+        self.generated_tokens += sum(tokens for _, tokens in done)
+        with kept.transact():
+            for (_, _, key), result in zip(batch, made, strict=True):
+                if result is not None:
+                    kept[key] = result
+            pace = ("pace", self.teacher.identity)
+            calls, tokens, seconds = kept.get(pace, (0, 0, 0.0))
+            kept[pace] = (calls + len(done), tokens + sum(n for _, n in done), seconds + took)
+        if failed is not None:
+            raise failed
+        return done

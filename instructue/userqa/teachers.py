@@ -19,7 +19,8 @@ def open_teacher(config: UserQAConfig, paths: Paths) -> CachedTeacher | None:
     if config.teacher == "openai":
         if not config.base_url or not config.model:
             raise ConfigError("userqa.teacher is openai: set userqa.base_url and userqa.model in params.yaml")
-        return CachedTeacher(OpenAITeacher(config.base_url, config.model), paths.cache / "teacher")
+        limits = {"concurrency": config.concurrency, "requests_per_minute": config.requests_per_minute}
+        return CachedTeacher(OpenAITeacher(config.base_url, config.model, **limits), paths.cache / "teacher")
     manifest = paths.base_models / MANIFEST
     if not manifest.is_file():
         raise DataError(f"{manifest} is not there; run the base_models stage first: python -m instructue base_models")

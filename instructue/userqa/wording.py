@@ -56,23 +56,25 @@ def plain_wordings(facts: list[FactSpec], dataset: DatasetSpec) -> dict[str, dic
     return {fact.name: {form: [text] for form, text in templates(fact, dataset).items()} for fact in facts}
 
 
-def wording_table(wordings: Wordings) -> pl.DataFrame:
-    """kind, form, wording (its number within, 0 = plain), template, wordings (how many there are)."""
-    rows = [
-        (kind, form, place, text, len(texts))
-        for kind, forms in wordings.items()
-        for form, texts in forms.items()
-        for place, text in enumerate(texts)
-    ]
-    schema = {"kind": pl.String, "form": pl.String, "wording": pl.UInt32, "template": pl.String, "wordings": pl.UInt32}
-    return pl.DataFrame(rows, schema=schema, orient="row")
+def wording_table(wordings: Wordings, team: Wordings) -> pl.DataFrame:
+    """kind, form, wording (its number within, 0 = plain), template, by (whom), wordings (how many there are)."""
+    rows = []
+    for kind, forms in wordings.items():
+        for form, texts in forms.items():
+            own = set(team.get(kind, {}).get(form, ()))
+            for place, text in enumerate(texts):
+                by = "template" if place == 0 else "team" if text in own else "llm"
+                rows.append((kind, form, place, text, by, len(texts)))
+    names = {"kind": pl.String, "form": pl.String, "wording": pl.UInt32, "template": pl.String, "by": pl.String}
+    return pl.DataFrame(rows, schema=names | {"wordings": pl.UInt32}, orient="row")
 
 
 def filled(template: str | pl.Expr, value: str, answer: str) -> pl.Expr:
-    """Template column with {value} and {answer} replaced by those columns' texts."""
+    """Template column with {value} and {answer} replaced by those columns' texts; it begins with a capital."""
     text = pl.col(template) if isinstance(template, str) else template
     with_value = text.str.replace("{value}", pl.col(value).fill_null(""), literal=True)
-    return with_value.str.replace("{answer}", pl.col(answer).fill_null(""), literal=True)
+    whole = with_value.str.replace("{answer}", pl.col(answer).fill_null(""), literal=True)
+    return pl.concat_str(whole.str.head(1).str.to_uppercase(), whole.str.slice(1))
 
 
 def in_words(items: pl.Expr) -> pl.Expr:

@@ -60,7 +60,7 @@ def rows(dataset: DatasetSpec) -> list[Row]:
         one("userqa", "questions", "huggingface", key="userqa", table="data/userqa/triplets.parquet",
             judge=checks.judge_userqa, says="""
             One row per (history, instruction, answer) triplet: made from what happened after the history ended, worded
-            by a language model, checked against the facts."""),
+            by a language model, checked against the facts. To read: reports/userqa.html, its data card."""),
         one("model", "user_model", "pytorch", "mlflow", key="user_model", says="""
             One model: embed(history, instruction) -> vector. Trained jointly by contrastive and autoregressive loss;
             its run is in MLflow."""),

@@ -1,13 +1,14 @@
 """The UserQA suite on a small good table, and on each way of spoiling it."""
 
 from datetime import date, datetime, timedelta
+from functools import reduce
 from zoneinfo import ZoneInfo
 
 import polars as pl
 import pytest
 
 from data_checks.userqa_suite import check_userqa
-from instructue.userqa.schema import conform
+from instructue.userqa.schema import OWN_PAIRS, conform
 
 ZONE = "America/New_York"
 EVALUATION = date(2017, 10, 1)
@@ -52,10 +53,33 @@ def at(row: int, **values):
     )
 
 
+def spoilt(*ways):
+    """One after the other."""
+    return lambda frame: reduce(lambda f, way: way(f), ways, frame)
+
+
 def lopsided(frame: pl.DataFrame) -> pl.DataFrame:
     """All yes but two: questions only, as those about the history have no yes."""
-    later = pl.col("polarity").is_not_null() & (pl.col("triplet") > 4)
-    return frame.with_columns(polarity=pl.when(later).then(True).otherwise("polarity"))
+    turned = pl.col("polarity").is_not_null() & (pl.col("triplet") > 4) & ~pl.col("polarity")
+    return frame.with_columns(
+        polarity=pl.col("polarity") | turned,
+        answer=pl.when(turned).then("opposite").otherwise("answer"),
+        opposite=pl.when(turned).then("answer").otherwise("opposite"),
+    )
+
+
+def by_value(frame: pl.DataFrame) -> pl.DataFrame:
+    """Balanced as a whole, yet tea is always a yes and ale always a no; every question names its value."""
+    ale = pl.col("answer").str.starts_with("No ")
+    named = pl.when(ale).then(pl.lit("ale")).otherwise("value")
+    asks = pl.col("instruction").str.replace("tea", "ale")
+    return frame.with_columns(value=named, instruction=pl.when(ale).then(asks).otherwise("instruction"))
+
+
+def crowded(frame: pl.DataFrame) -> pl.DataFrame:
+    """Twenty-one kinds, of which one has half of all triplets."""
+    many = pl.format("most_{}", pl.col("triplet") % 20)
+    return frame.with_columns(kind=pl.when(pl.col("polarity").is_null()).then(many).otherwise("kind"))
 
 
 LATE = datetime(2017, 10, 1, 0, 0, 1, tzinfo=ZoneInfo(ZONE))
@@ -69,19 +93,32 @@ LATE = datetime(2017, 10, 1, 0, 0, 1, tzinfo=ZoneInfo(ZONE))
         (at(3, answer="?"), {"answer_length": ("failed", [3])}),
         (at(3, instruction="x" * 401), {"instruction_length": ("failed", [3])}),
         (at(3, answer="Will it buy tea in four weeks?"), {"answer_differs": ("failed", [3])}),
-        (at(3, answer="Yes, tea."), {"answer_differs": ("failed", [3])}),
+        (at(3, answer="Yes, tea."), {"answer_differs": ("failed", [3]), "polarity_said": ("failed", [3])}),
         (at(3, horizon_end=LATE), {"horizon_seen": ("failed", [3])}),
         (at(3, horizon_end=None), {"horizon_seen": ("failed", [3])}),
         (at(3, horizon_end=datetime(2017, 9, 3, tzinfo=ZoneInfo(ZONE))), {"horizon_seen": ("failed", [3])}),
         (at(50, horizon_end=LATE - timedelta(seconds=1)), {"horizon_seen": ("failed", [50])}),
-        (at(50, snapshot=LATE), {"history_seen": ("failed", [50])}),
+        (at(50, snapshot=LATE), {"history_seen": ("failed", [50]), "example_one_history": ("failed", [])}),
         (at(3, opposite=None), {"choice_given": ("failed", [3])}),
         (at(3, polarity=None), {"polarity_whole": ("failed", [])}),
         (at(3, triplet=2), {"key_unique": ("failed", [3])}),
-        (at(3, example=2), {"asked_once": ("failed", [3])}),
+        (at(3, example=2), {"asked_once": ("failed", [3]), "example_one_history": ("failed", [])}),
         (at(3, answer_by="oracle"), {"answer_by_known": ("failed", [3])}),
         (lambda f: f.filter(pl.col("polarity").is_null() | pl.col("polarity") | (pl.col("triplet") < 8)), {}),
-        (lopsided, {"polarity_balanced": ("warned", [])}),
+        (lopsided, {"polarity_balanced": ("failed", []), "answer_not_guessed": ("warned", [])}),
+        (by_value, {"answer_not_guessed": ("warned", [])}),
+        (crowded, {"kinds_even": ("failed", [])}),
+        (at(3, user=3), {"example_one_history": ("failed", [])}),
+        (spoilt(
+            at(3, answer="Yes, it will.", opposite="No, never."),
+            at(5, opposite="Yes, {}."), at(50, instruction="What did {who} buy?"), at(51, answer="Mostly {answer}."),
+            at(7, opposite="Yes, \u202eaet."), at(52, answer="Mostly\ntea."), at(53, instruction="What did\x07 it?"),
+            at(54, instruction="What did it buy, mostly tea?"),
+            at(55, instruction="Mostly tea, or mostly ale?", opposite="Mostly ale."),
+        ), {
+            "polarity_said": ("failed", [3]), "slots_filled": ("failed", [5, 50, 51]),
+            "characters_seen": ("failed", [7, 52, 53]), "answer_withheld": ("failed", [54]),
+        }),
         (lambda f: f.drop("opposite"), {"columns": ("failed", [])}),
         (lambda f: f.with_columns(pl.col("user").cast(pl.String)), {"types": ("failed", [])}),
         (lambda f: f.clear(), {"not_empty": ("failed", [])}),
@@ -96,3 +133,35 @@ def test_the_evaluation_snapshot_may_come_as_a_date_or_a_moment(triplets):
         assert all(o.passed for o in check_userqa(triplets, moment)), moment
     late = {o.name: o.failed for o in check_userqa(triplets, date(2017, 9, 30)) if not o.passed}
     assert late == {"horizon_seen": 40}
+
+
+def worded(frame: pl.DataFrame) -> pl.DataFrame:
+    """Questions about the horizon in two wordings, each with its value."""
+    other = pl.col("instruction").str.replace("Will it", "Is it going to").str.replace("in four", "within four")
+    return frame.with_columns(instruction=pl.when(pl.col("triplet") % 2 == 0).then(other).otherwise("instruction"))
+
+
+def test_wordings_on_file_are_in_use(triplets):
+    two = {"buy": {"instruction": ["Will it buy {value}?", "Does it buy {value}?"]}, "most": {"instruction": ["What?"]}}
+    found = {o.name: (o.verdict, o.observed) for o in check_userqa(worded(triplets), EVALUATION, two) if not o.passed}
+    assert found == {}
+    # One wording where the file has two.
+    found = {o.name: (o.verdict, o.observed) for o in check_userqa(triplets, EVALUATION, two) if not o.passed}
+    assert found == {"wordings_used": ("warned", "buy 1 of 2")}
+    # Too few triplets for three wordings to be sure to come up.
+    three = two | {"buy": {"instruction": [*two["buy"]["instruction"], "Buys it {value}?"]}}
+    assert all(o.passed for o in check_userqa(triplets, EVALUATION, three))
+    found = {o.name: (o.verdict, o.observed) for o in check_userqa(triplets, EVALUATION, {}) if not o.passed}
+    assert found == {"kinds_worded": ("failed", "buy, most")}
+
+
+def test_pairs_by_hand_are_judged_by_row_and_not_by_kind(triplets):
+    by_hand = pl.col("polarity").is_null()
+    own = triplets.with_columns(
+        kind=pl.when(by_hand).then(pl.lit(OWN_PAIRS)).otherwise("kind"),
+        instruction_by=pl.when(by_hand).then(pl.lit("team")).otherwise("instruction_by"),
+        instruction=pl.when(by_hand).then(pl.lit("Was it mostly tea?")).otherwise("instruction"),
+    )
+    outcomes = check_userqa(own, EVALUATION, {"buy": {"instruction": ["Will it buy {value}?"]}})
+    assert [o.name for o in outcomes if not o.passed] == []
+    assert failing(at(50, answer="{value}")(own)) == {"slots_filled": ("failed", [50])}

