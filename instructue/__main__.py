@@ -9,8 +9,8 @@ from pathlib import Path
 
 import yaml
 
-from instructue.config import load_config, with_variant
-from instructue.errors import InstructUEError
+from instructue.config import Config, load_config, with_variant
+from instructue.errors import ConfigError, InstructUEError
 from instructue.paths import Paths
 from instructue.stages import STAGES
 from instructue.telemetry import hub_off, telemetry_off
@@ -22,6 +22,7 @@ the chain, in order:
 examples:
   python -m instructue sources                    read the data set's tables into data/staged
   python -m instructue model --variant debug      the same stage, small: minutes become seconds
+  python -m instructue userqa --estimate          what wording the questions would cost, before it does
   python -m instructue evaluate --task buy4w_coffee --method instructue --method tfidf_lr
   python -m instructue evaluate --tasks ours.tasks.yaml   your own tasks (docs/tasks.md), all methods, same report
   python -m instructue params                     every knob of params.yaml: value, range, meaning
@@ -52,6 +53,14 @@ def parser() -> argparse.ArgumentParser:
         said = (stage.__doc__ or "").strip()
         verb = verbs.add_parser(name, parents=[common], help=f"stage: {said}", description=said)
         verb.set_defaults(do=run_stage)
+        if name == "userqa":
+            verb.add_argument(
+                "--limit", type=int, metavar="N", help="sample this many triplets instead of params.yaml's"
+            )
+            verb.add_argument(
+                "--estimate", action="store_true", help="say what would be asked of the model; do nothing"
+            )
+            verb.set_defaults(do=run_userqa)
     _add_evaluate(verbs, common)
     params = verbs.add_parser("params", parents=[common], help="every knob with its value, range and meaning")
     params.add_argument("--yaml", action="store_true", help="print as a params.yaml, the variant applied")
@@ -106,13 +115,34 @@ def run_stage(args: argparse.Namespace) -> int:
     from instructue.show import summary
 
     paths = Paths(args.root.resolve())
-    config = load_config(paths.params, args.variant)
+    config = limited(load_config(paths.params, args.variant), args)
     hub_off(config.base_models.language.source, config.base_models.text_encoder.source)
     started = time.monotonic()
     with contextlib.chdir(paths.root):  # so that folders named in params.yaml are relative to the root
         report = STAGES[args.verb](config, paths)
     print("\n".join(summary(report, time.monotonic() - started)))
     return 0
+
+
+def run_userqa(args: argparse.Namespace) -> int:
+    """The stage with a limit, or its estimate alone."""
+    if args.limit is not None and args.limit < 8:
+        raise ConfigError(f"--limit {args.limit}: at least 8 triplets are needed")
+    if not args.estimate:
+        return run_stage(args)
+    from instructue.userqa.generate import estimate
+
+    paths = Paths(args.root.resolve())
+    with contextlib.chdir(paths.root):
+        print(estimate(limited(load_config(paths.params, args.variant), args), paths))
+    return 0
+
+
+def limited(config: Config, args: argparse.Namespace) -> Config:
+    """The configuration with what the command line says of it."""
+    if getattr(args, "limit", None) is None:
+        return config
+    return config.model_copy(update={"userqa": config.userqa.model_copy(update={"triplets": args.limit})})
 
 
 def show_params(args: argparse.Namespace) -> int:

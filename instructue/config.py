@@ -179,13 +179,15 @@ class EvaluationConfig(Section):
     seed: int = Field(ge=0)
 
 
-Claim = Literal["following", "robustness", "losses", "unseen_users"]
+Claim = Literal["following", "robustness", "losses", "unseen_users", "taught"]
 
 
 class StudiesConfig(Section):
     """Experiments about claims: what the instruction, the loss and the training are worth, and against what noise."""
 
-    run: list[Claim] = Field(description="Which studies to run; losses trains two models more, unseen_users one")
+    run: list[Claim] = Field(
+        description="Which studies to run; losses trains two models more, unseen_users and taught one"
+    )
     users: int = Field(ge=0, description="Users that following and robustness embed; 0 takes all")
     tasks: list[str] = Field(description="Tasks that robustness is measured on")
     noise: list[float] = Field(description="Shares of irrelevant events in a history, each in [0, 0.95]")

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 
 from instructue.config import UserQAConfig
+from instructue.userqa.lexicon import Lexicon
 from instructue.userqa.reword import ROUNDS, Ask
-from instructue.userqa.teacher import CachedTeacher
+from instructue.userqa.teacher import CachedTeacher, Decoding
 
 TOKENS = 12  # of a wording, as long as nothing is known of the teacher
 
@@ -16,12 +17,16 @@ def calls_of(wanted: Sequence[Ask], config: UserQAConfig) -> tuple[int, int]:
     return first, most
 
 
-def foreseen(wanted: Sequence[Ask], config: UserQAConfig, teacher: CachedTeacher) -> str:
-    """One line: calls, tokens and time, from least (all pass at once) to most (none ever does)."""
+def foreseen(wanted: Sequence[Ask], config: UserQAConfig, teacher: CachedTeacher, lexicon: Lexicon) -> str:
+    """One line: calls, tokens and time if all wordings pass at once, what is kept of them, and the most it can be."""
     first, most = calls_of(wanted, config)
-    pace = teacher.pace()
-    tokens, seconds = pace or (TOKENS, None)
-    said = f"wording {len(wanted)} templates: {first:,} to {most:,} calls"
-    said += f", {first * tokens:,.0f} to {most * tokens:,.0f} tokens"
-    took = f", {first * seconds:,.0f} to {most * seconds:,.0f} s at the pace of earlier runs" if seconds else ""
-    return f"{said}{took}; what is kept from earlier runs costs nothing"
+    prompts = [prompt for ask in wanted for prompt in ask.first(config, lexicon)]
+    kept = teacher.kept(prompts, Decoding.of(config))
+    tokens, seconds = teacher.pace() or (TOKENS, None)
+    left = first - kept
+    took = f", {left * seconds:,.0f} s at the pace of earlier runs" if seconds is not None else ""
+    return (
+        f"wording {len(wanted)} templates: {first:,} calls if all pass, {kept:,} kept from earlier runs; "
+        f"left {left:,} calls, {left * tokens:,.0f} tokens{took}; about twice that with what is refused, "
+        f"never more than {most:,} calls"
+    )

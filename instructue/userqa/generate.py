@@ -18,7 +18,7 @@ from instructue.userqa.card.write import write_card
 from instructue.userqa.estimate import foreseen
 from instructue.userqa.facts import Facts
 from instructue.userqa.lexicon import Lexicon
-from instructue.userqa.own import own_pairs, own_templates, with_all_kinds
+from instructue.userqa.own import Own, own_pairs, own_templates, with_all_kinds
 from instructue.userqa.pairs import with_pairs
 from instructue.userqa.reword import Rejection, asks, reworded
 from instructue.userqa.sample import choose
@@ -28,7 +28,8 @@ from instructue.userqa.texts import finished, verified, worded
 from instructue.userqa.windows import check_triplets, training_examples
 from instructue.userqa.wording import plain_wordings
 
-COUNTED = ("calls", "cache_hits", "generated_tokens", "completions", "completion_tokens")
+SPENT = ("calls", "cache_hits", "generated_tokens")  # by this run: another run of the same version spends less
+COUNTED = (*SPENT, "completions", "completion_tokens")
 
 
 @dataclass
@@ -46,9 +47,8 @@ def build_userqa(config: Config, paths: Paths) -> StageReport:
     Raises LeakageError if a fact looks outside its window or asks what a task predicts, ConfigError if facts or a
     team's own file are described wrongly, DataError naming what a pair or a server got wrong.
     """
-    tables, knobs = load_tables(config, paths), config.userqa
-    tables, kept, own = with_all_kinds(tables, config.data.dataset, knobs.own, paths.root)
-    asked, chosen = choose(Facts(tables, training_examples(tables), knobs.seed, kept), knobs.triplets, knobs.seed)
+    knobs = config.userqa
+    tables, own, asked, chosen = find_facts(config, paths)
     catalogue, lexicon = known_values(tables), Lexicon.of(tables.dataset)
     said = find_wordings(asked, tables, chosen, knobs, paths, lexicon, catalogue)
     team = own_templates(own, tables.dataset.model_copy(update={"facts": asked}))
@@ -87,6 +87,23 @@ def build_userqa(config: Config, paths: Paths) -> StageReport:
     )
 
 
+def estimate(config: Config, paths: Paths) -> str:
+    """What the stage would ask of the teacher; writes nothing."""
+    teacher = open_teacher(config.userqa, paths) if config.userqa.wordings else None
+    if teacher is None:
+        return "userqa.teacher is template, or no wordings are wanted: no model is asked"
+    tables, _, asked, chosen = find_facts(config, paths)
+    return foreseen(asks(asked, tables.dataset, chosen), config.userqa, teacher, Lexicon.of(tables.dataset))
+
+
+def find_facts(config: Config, paths: Paths) -> tuple[Tables, Own, list[FactSpec], pl.DataFrame]:
+    """The tables with all kinds described, a team's own file, the kinds that are asked, and the facts chosen."""
+    tables, kept, own = with_all_kinds(load_tables(config, paths), config.data.dataset, config.userqa.own, paths.root)
+    seed = config.userqa.seed
+    asked, chosen = choose(Facts(tables, training_examples(tables), seed, kept), config.userqa.triplets, seed)
+    return tables, own, asked, chosen
+
+
 def find_wordings(
     asked: list[FactSpec],
     tables: Tables,
@@ -101,7 +118,7 @@ def find_wordings(
     if teacher is None:
         return Worded(plain_wordings(asked, tables.dataset))
     wanted = asks(asked, tables.dataset, chosen)
-    print(foreseen(wanted, knobs, teacher), file=sys.stderr, flush=True)
+    print(foreseen(wanted, knobs, teacher, lexicon), file=sys.stderr, flush=True)
     found = reworded(wanted, teacher, knobs, lexicon, catalogue, TextEncoder(paths.text_encoder).encode)
     figures: dict[str, float] = dict(found.counts)
     figures |= {name: getattr(teacher, name) for name in COUNTED}

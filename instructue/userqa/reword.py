@@ -65,6 +65,11 @@ class Ask:
         """Instructions need variety most: answers get a quarter as many."""
         return wordings if self.form == INSTRUCTION else -(-wordings // 4)
 
+    def first(self, config: UserQAConfig, lexicon: Lexicon) -> list[str]:
+        """The prompts of the first round."""
+        source = self.prompts(lexicon, config.seed)
+        return [next(source)[0] for _ in range(self.asked(self.wanted(config.wordings), 0))]
+
     def asked(self, missing: int, turn: int) -> int:
         """How many candidates to ask for in a round: more each time, as some are refused."""
         return round(max(missing, 0) * (SPARE + turn)) if turn < self.rounds else 0
@@ -141,7 +146,7 @@ def reworded(
 
     encode, if given, finds wordings that differ in letters only.
     """
-    decoding = Decoding(config.max_new_tokens, config.temperature, config.seed)
+    decoding = Decoding.of(config)
     found = Outcome()
     for ask in wanted:
         found.wordings.setdefault(ask.fact.name, {})[ask.form] = [ask.template]

@@ -12,6 +12,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Protocol
 
+from instructue.config import UserQAConfig
 from instructue.errors import DataError
 from instructue.progress import track
 from instructue.userqa.prompts import VERSION
@@ -24,6 +25,10 @@ class Decoding:
     max_new_tokens: int
     temperature: float
     seed: int
+
+    @classmethod
+    def of(cls, config: UserQAConfig) -> "Decoding":
+        return cls(config.max_new_tokens, config.temperature, config.seed)
 
 
 class Teacher(Protocol):
@@ -66,12 +71,7 @@ class CachedTeacher:
         """A completion for each prompt; those not kept yet are made in batches, each written through at once."""
         import diskcache
 
-        keys, repeats = [], []
-        for prompt in prompts:
-            repeats.append(self.asked[prompt])
-            self.asked[prompt] += 1
-            content = [self.teacher.identity, VERSION, prompt, self.asked[prompt], asdict(decoding)]
-            keys.append(hashlib.sha256(json.dumps(content).encode()).hexdigest())
+        repeats, keys = self._keys(prompts, decoding, self.asked)
         with diskcache.Cache(str(self.folder), eviction_policy="none") as kept:
             found = {key: kept.get(key) for key in keys}
             wanted = zip(repeats, prompts, keys, strict=True)
@@ -86,6 +86,24 @@ class CachedTeacher:
         self.completions += len(keys)
         self.completion_tokens += sum(found[key][1] for key in keys)
         return [found[key][0] for key in keys]
+
+    def kept(self, prompts: list[str], decoding: Decoding) -> int:
+        """How many of these prompts have their answer on disk."""
+        import diskcache
+
+        _, keys = self._keys(prompts, decoding, self.asked.copy())
+        with diskcache.Cache(str(self.folder), eviction_policy="none") as kept:
+            return sum(key in kept for key in keys)
+
+    def _keys(self, prompts: list[str], decoding: Decoding, asked: Counter[str]) -> tuple[list[int], list[str]]:
+        """How often each prompt came before, and the key of its answer; `asked` goes on counting."""
+        repeats, keys = [], []
+        for prompt in prompts:
+            repeats.append(asked[prompt])
+            asked[prompt] += 1
+            content = [self.teacher.identity, VERSION, prompt, asked[prompt], asdict(decoding)]
+            keys.append(hashlib.sha256(json.dumps(content).encode()).hexdigest())
+        return repeats, keys
 
     def pace(self) -> tuple[float, float] | None:
         """(tokens, seconds) per call so far with these weights, earlier runs included; None before any call."""

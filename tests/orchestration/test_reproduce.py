@@ -69,7 +69,7 @@ def results(tmp_path: Path) -> Path:
 
 def test_the_committed_variant_runs_every_study_on_all_users():
     config = load_config(ROOT / "params.yaml", reproduce.VARIANT)
-    assert set(config.studies.run) == {"following", "robustness", "losses", "unseen_users"}
+    assert set(config.studies.run) == {"following", "robustness", "losses", "unseen_users", "taught"}
     assert config.studies.users == 0 and config.studies.noise == [0.0, 0.2, 0.4, 0.6, 0.8]
     plain = load_config(ROOT / "params.yaml")
     # What the README's table comes from is left as it is.

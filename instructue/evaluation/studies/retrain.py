@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -19,6 +20,7 @@ from instructue.training.batches import Batches
 from instructue.training.build import Parts, build
 from instructue.training.fit import load_triplets, make_batches
 from instructue.training.loop import Trainer, train
+from instructue.userqa.schema import WORDINGS
 
 LEFT_OUT = "left_out"  # split of the histories that a trial does not learn from
 SHAPING = ("batching", "embedding", "models", "network", "training")  # packages whose code shapes a trained model
@@ -26,11 +28,15 @@ SHAPING = ("batching", "embedding", "models", "network", "training")  # packages
 
 @dataclass(frozen=True)
 class Trial:
-    """A training run: `model` as in params.yaml but for what is tried, and the users that it never sees."""
+    """A training run: `model` as in params.yaml but for what is tried, and the users that it never sees.
+
+    said_as: what it learns from instead of the stage's triplets, made from them row by row.
+    """
 
     name: str
     model: ModelConfig
     without: pl.Series | None = None
+    said_as: Callable[[pl.DataFrame], pl.DataFrame] | None = None
 
     def tables(self, tables: Tables) -> Tables:
         """The tables as this trial learns from them; histories keep their row numbers, which triplets name."""
@@ -68,6 +74,8 @@ class Trials:
         triplets = load_triplets(bench.paths, bench.tables)
         if trial.without is not None:
             triplets = triplets.filter(~pl.col("user").is_in(trial.without.implode()))
+        if trial.said_as is not None:
+            triplets = trial.said_as(triplets)
         parts = build(trial.model, tables, bench.paths)
         trainer = Trainer(parts.model, trial.model.training, parts.dtype)
         train(trainer, self._steps(trial, triplets, parts), self.folder / f"training-{key}", key)
@@ -77,6 +85,7 @@ class Trials:
         config = trial.model
         drawn = ("steps", "users", "instructions", "seed")  # what fixes which triplets are learnt from
         same = key_of(*(getattr(config.training, name) for name in drawn), triplets["example"].to_numpy())
+        same += "" if trial.said_as is None else trial.name
         if same not in self._batches:
             whole = self.bench.config.model_copy(update={"model": config})
             self._batches[same] = make_batches(whole, self.bench.paths, triplets, parts)
@@ -89,6 +98,7 @@ class Trials:
         files += [paths.table(s.name) for s in self.bench.tables.dataset.sources] + [paths.texts()]
         asked = requests.with_columns(pl.col("hides").list.join(",")).write_csv().encode()
         without = [] if trial.without is None else trial.without.to_list()
+        without += [] if trial.said_as is None else [digest(paths.userqa / WORDINGS)]
         return key_of(trial.model.model_dump(), without, [digest(f) for f in files], shaping(), asked)
 
 

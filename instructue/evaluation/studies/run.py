@@ -11,6 +11,7 @@ from instructue.evaluation.studies.paraphrases import paraphrases
 from instructue.evaluation.studies.retrain import Trials
 from instructue.evaluation.studies.robustness import robustness
 from instructue.evaluation.studies.stored import write_studies
+from instructue.evaluation.studies.taught import taught
 from instructue.evaluation.studies.unseen_users import unseen_users
 from instructue.paths import Paths
 from instructue.report import StageReport
@@ -20,6 +21,7 @@ CLAIMS: dict[str, Callable[[Bench, Trials], list[Study]]] = {
     "robustness": lambda bench, _: robustness(bench),
     "losses": losses,
     "unseen_users": unseen_users,
+    "taught": taught,
 }
 
 

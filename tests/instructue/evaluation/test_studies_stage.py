@@ -20,7 +20,7 @@ from instructue.stages import STAGES
 from instructue.training.build import build, train_examples
 
 TASKS = ["buy4w_coffee", "coupon_use_8w"]
-ALL = ["following", "robustness", "losses", "unseen_users"]
+ALL = ["following", "robustness", "losses", "unseen_users", "taught"]
 
 
 @pytest.fixture(scope="module")
@@ -52,9 +52,9 @@ def made(project) -> tuple[StageReport, dict[str, Study]]:
 def test_every_claim_becomes_studies_with_a_sentence_of_figures(made):
     report, studies = made
     assert list(studies) == [
-        "neighbours", "paraphrases", "robustness_others", "robustness_popular", "losses", "unseen_users",
+        "neighbours", "paraphrases", "robustness_others", "robustness_popular", "losses", "unseen_users", "taught",
     ]  # fmt: skip
-    assert report.rows["studies"] == 6
+    assert report.rows["studies"] == 7
     for study in studies.values():
         assert "95% interval" in study.answer and study.answer.endswith(".") and study.rows
         for row in study.rows:
@@ -79,13 +79,13 @@ def test_a_trial_is_trained_once_and_another_setting_is_another_trial(project, m
     config, paths = project
     kept = {path: path.stat().st_mtime_ns for path in (paths.cache / "studies").glob("*.parquet")}
     assert {path.name.rsplit("-", 1)[0] for path in kept} == {
-        "contrastive_alone", "autoregressive_alone", "unseen_users",
+        "contrastive_alone", "autoregressive_alone", "unseen_users", "taught_one",
     }  # fmt: skip
     assert not list((paths.cache / "studies").glob("training-*"))
     before = json.loads(paths.studies_report.read_text())
     STAGES["studies"](config.model_copy(update={"studies": config.studies.model_copy(update={"run": ALL[2:]})}), paths)
     assert {path: path.stat().st_mtime_ns for path in (paths.cache / "studies").glob("*.parquet")} == kept
-    assert json.loads(paths.studies_report.read_text()) == before[-2:]
+    assert json.loads(paths.studies_report.read_text()) == before[-3:]
     bench = Bench(config, paths)
     asked = requests_for(bench.tasks[:1], bench.population)
     trials, model = Trials(bench), config.model
@@ -95,6 +95,15 @@ def test_a_trial_is_trained_once_and_another_setting_is_another_trial(project, m
         for w in (None, bench.population.users[:5], bench.population.users[:6])
     }
     assert len(keys) == 6
+
+
+def test_one_template_teaches_another_model_judged_on_the_same_paraphrases(made):
+    _, studies = made
+    rows = {(r.setting, r.metric): r.value for r in studies["taught"].rows if r.task == MACRO}
+    assert {setting for setting, _ in rows} == {"many wordings", "one template per kind"}
+    difference = rows["many wordings", "auc"] - rows["one template per kind", "auc"]
+    assert rows["many wordings", "auc_difference"] == pytest.approx(difference, abs=2e-6)
+    assert all(0 <= rows[setting, "nearest_is_paraphrase"] <= 1 for setting, _ in rows)
 
 
 def test_the_losses_differ_and_are_judged_on_the_same_rows(made):

@@ -9,8 +9,9 @@ import pytest
 from instructue.paths import Paths
 from instructue.sources.spec import load_dataset
 from instructue.sources.tables import load_tables
-from instructue.userqa.generate import build_userqa, known_values
+from instructue.userqa.generate import build_userqa, estimate, known_values
 from instructue.userqa.lexicon import Lexicon
+from instructue.userqa.plain import in_plain_words
 from instructue.userqa.reword import asks, judged
 from instructue.userqa.sample import LEAST_PER_EXAMPLE, PER_KIND
 from instructue.userqa.schema import COLUMNS, SHARE_OF_YES, TABLE
@@ -160,3 +161,31 @@ def test_what_the_teacher_sees_begins_as_told_and_varies(asked, triplets):
         claim = Claim(form, template, "horizon", "{value}", True, (), dataset.facts[0].days)
         for variant in lexicon.variants(template, dataset.who, dataset.facts[0].days):
             assert check(variant, claim, frozenset(), lexicon) in (None, "characters"), variant
+
+
+def test_plain_words_are_those_of_the_templates(asked, triplets):
+    """What a model put in other words goes back to the template; what was plain stays."""
+    wordings = json.loads((asked[1].userqa / "wordings.json").read_text())
+    assert in_plain_words(triplets, wordings).equals(triplets)
+    said = {
+        kind: {form: [texts[0], f"Indeed: {texts[0]}"] for form, texts in forms.items()}
+        for kind, forms in wordings.items()
+    }
+    other = triplets.with_columns(
+        pl.concat_str(pl.lit("Indeed: "), c).alias(c) for c in ("instruction", "answer", "opposite")
+    )
+    assert (
+        in_plain_words(other, said)
+        .select("instruction", "answer", "opposite")
+        .equals(triplets.select("instruction", "answer", "opposite"))
+    )
+
+
+def test_an_estimate_asks_nobody_and_knows_what_is_kept(asked, again):
+    config = asked[0].model_copy(update={"userqa": asked[0].userqa.model_copy(update={"teacher": "local"})})
+    before = estimate(config, again)
+    assert " 0 kept" in before and "calls" in before and not again.userqa.exists()
+    build_userqa(config, again)
+    after = estimate(config, again)
+    assert " 0 kept" not in after and "s at the pace of earlier runs" in after
+    assert "no model is asked" in estimate(asked[0], again)

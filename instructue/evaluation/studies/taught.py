@@ -1,0 +1,107 @@
+"""What many wordings in UserQA are worth: trained on all or on one per kind, asked in words that neither saw."""
+
+import json
+
+import numpy as np
+import polars as pl
+
+from instructue.evaluation.judged import Judged
+from instructue.evaluation.results import OURS, Study
+from instructue.evaluation.studies.bench import Bench
+from instructue.evaluation.studies.figures import Draws, gain, minus, overall, rows, said, verdict, weights
+from instructue.evaluation.studies.judging import auc, judge_all, judgeable, named
+from instructue.evaluation.studies.paraphrases import ANOTHER, SAME, moved
+from instructue.evaluation.studies.retrain import Trial, Trials
+from instructue.evaluation.tasks import TaskSpec, requests_for
+from instructue.userqa.plain import in_plain_words
+from instructue.userqa.schema import WORDINGS
+
+MANY, ONE = "many wordings", "one template per kind"
+
+
+def taught(bench: Bench, trials: Trials) -> list[Study]:
+    """Trains a model on templates alone and holds it against that of data/model under the tasks' own paraphrases."""
+    population, network = bench.population, bench.config.model.network
+    protocol = bench.protocol(population)
+    tasks, notes = judgeable([task for task in bench.chosen if task.paraphrases], population, protocol)
+    asked = {task.name: in_other_words(task) for task in tasks}
+    if len(asked) < 2:
+        return []
+    wordings = json.loads((bench.paths.userqa / WORDINGS).read_text(encoding="utf-8"))
+    wanted = [task for name in asked for task in asked[name]]
+    requests = requests_for(wanted, population)
+    trial = Trial("taught_one", bench.config.model, said_as=lambda triplets: in_plain_words(triplets, wordings))
+    vectors = {MANY: bench.embed(bench.parts, bench.tables, requests), ONE: trials.vectors(trial, requests)}
+    judged = {
+        name: judge_all(named((OURS,)), wanted, population, protocol, found, population, bench.paths)
+        for name, found in vectors.items()
+    }
+    drawn = weights(population.size, bench.config.evaluation.bootstrap, bench.config.studies.seed)
+    question = np.repeat(np.arange(len(asked)), [len(found) for found in asked.values()])
+    moves = {
+        name: moved(_stacked(found, wanted), question, list(asked), drawn, network.dim - network.map_width)
+        for name, found in vectors.items()
+    }
+    return [_study({name: by_task(j, asked) for name, j in judged.items()}, moves, population.size, notes)]
+
+
+def in_other_words(task: TaskSpec) -> list[TaskSpec]:
+    """The task once per paraphrase that its description gives, under names of their own."""
+    return [
+        task.model_copy(update={"name": f"{task.name}~{number}", "instruction": text})
+        for number, text in enumerate(task.paraphrases)
+    ]
+
+
+def by_task(judged: dict[tuple[str, str], Judged], asked: dict[str, list[TaskSpec]]) -> Draws:
+    """AUC by task, the mean over its paraphrases on the same draws."""
+    found = auc(judged, OURS)
+    return {name: np.mean([found[task.name] for task in wordings], axis=0) for name, wordings in asked.items()}
+
+
+def _stacked(frame: pl.DataFrame, wanted: list[TaskSpec]) -> np.ndarray:
+    """Vectors [users, wordings, dim] in the order of `wanted`."""
+    order = pl.DataFrame({"task": [task.name for task in wanted]}).with_row_index("order")
+    found = frame.filter(pl.col("method") == OURS).join(order, on="task").sort("user", "order")
+    return found["vector"].to_numpy().reshape(-1, len(wanted), len(found["vector"][0]))
+
+
+def _study(aucs: dict[str, Draws], moves: dict[str, dict], users: int, notes: list[str]) -> Study:
+    made = []
+    for name, draws in aucs.items():
+        made += rows(draws, OURS, name, "auc", users)
+        made += rows(moves[name]["nearest_is_paraphrase"][SAME], OURS, name, "nearest_is_paraphrase", users)
+        follows = minus(moves[name]["cosine_told"][SAME], moves[name]["cosine_told"][ANOTHER])
+        made += rows(follows, OURS, name, "cosine_difference", users)
+    made += rows(minus(aucs[MANY], aucs[ONE]), OURS, MANY, "auc_difference", users, ONE)
+    nearest = {name: found["nearest_is_paraphrase"][SAME] for name, found in moves.items()}
+    made += rows(minus(nearest[MANY], nearest[ONE]), OURS, MANY, "nearest_difference", users, ONE)
+    better = overall(minus(aucs[MANY], aucs[ONE]))
+    held = verdict(
+        better,
+        (
+            "so templates alone teach more",
+            "so an advantage in AUC is not shown",
+            "so the wordings are worth having",
+        ),
+    )
+    hits = {name: overall(draws) for name, draws in nearest.items()}
+    return Study(
+        name="taught",
+        title="Many wordings against one template",
+        question="Does training on many wordings of each question serve instructions worded as training never saw?",
+        answer=f"Under paraphrases by people, training on many wordings is worth {gain(better)} AUC against one "
+        f"template per kind, {held}; a user's nearest vector is one of the same question in {said(hits[MANY])} of "
+        f"cases against {said(hits[ONE])}, a difference of {gain(hits[MANY] - hits[ONE])}.",
+        varied="wordings in training",
+        rows=made,
+        notes=[
+            "Same facts, seed and steps; every text of the second model's UserQA is put as its kind's plain template "
+            "puts it. Asked in the paraphrases of the tasks' descriptions, which UserQA has not seen; a probe is "
+            "fitted and judged under each, and AUC averaged over them.",
+            "cosine_difference: mean cosine of a user's vectors under paraphrases of one question, less that under two "
+            "questions, of the numbers that the language model writes.",
+            "One training run each: the intervals are over users and do not hold what another seed would change.",
+            *notes,
+        ],
+    )
