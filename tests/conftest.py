@@ -14,7 +14,7 @@ os.environ.update(
     DVC_NO_ANALYTICS="1",
 )
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +108,33 @@ def make_project(slice_folder: Path, tmp_path_factory: pytest.TempPathFactory) -
         return parse_config(changed, "params.yaml"), Paths(root)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def shared(make_project: MakeProject, tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Callable:
+    """shared(name, changes, stages) -> (config, paths): a project that all test processes share, each stage run once.
+
+    Whoever comes first runs a stage; the others wait for it. Read only.
+    """
+    from filelock import FileLock
+
+    from instructue.stages import STAGES
+
+    base = tmp_path_factory.getbasetemp()
+    base = base if worker_id == "master" else base.parent
+
+    def share(name: str, changes: dict[str, Any], stages: Sequence[str]) -> tuple[Config, Paths]:
+        root = base / f"shared-{name}"
+        with FileLock(base / f"{name}.lock"):
+            root.mkdir(exist_ok=True)
+            config, paths = make_project(root=root, changes=changes)
+            for stage in stages:
+                if not (done := root / f".{stage}.done").exists():
+                    STAGES[stage](config, paths)
+                    done.touch()
+        return config, paths
+
+    return share
 
 
 @pytest.fixture

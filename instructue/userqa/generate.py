@@ -62,17 +62,9 @@ def build_userqa(config: Config, paths: Paths) -> StageReport:
     check_triplets(triplets, tables.histories)
     rejections = pl.DataFrame([*said.rejections, *refused, *unplaced], schema=REJECTION_COLUMNS, orient="row")
     metrics = said.metrics | {"refused_when_filled": len(refused)}
-    card = write_card(
-        triplets,
-        asked,
-        said.wordings,
-        rejections,
-        metrics,
-        tables,
-        paths.userqa_report,
-        paths.userqa_versions,
-        knobs.seed,
-    )
+    lasting = {name: value for name, value in metrics.items() if name not in SPENT}
+    report, versions = paths.userqa_report, paths.userqa_versions
+    card = write_card(triplets, asked, said.wordings, rejections, lasting, tables, report, versions, knobs.seed)
     with replacing(paths.userqa) as temporary:
         temporary.mkdir(parents=True)
         write_table(triplets, temporary / TABLE)

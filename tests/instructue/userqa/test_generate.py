@@ -83,7 +83,8 @@ def test_second_run_writes_the_same_bytes(asked, again):
 
 
 def test_babbling_teacher_is_refused_counted_and_not_asked_twice(asked, again):
-    config = asked[0].model_copy(update={"userqa": asked[0].userqa.model_copy(update={"teacher": "local"})})
+    babble = {"teacher": "local", "max_new_tokens": 8}
+    config = asked[0].model_copy(update={"userqa": asked[0].userqa.model_copy(update=babble)})
     first = build_userqa(config, again)
     table = (again.userqa / TABLE).read_bytes()
     refused = pl.read_parquet(again.userqa / "rejections.parquet")
@@ -182,7 +183,8 @@ def test_plain_words_are_those_of_the_templates(asked, triplets):
 
 
 def test_an_estimate_asks_nobody_and_knows_what_is_kept(asked, again):
-    config = asked[0].model_copy(update={"userqa": asked[0].userqa.model_copy(update={"teacher": "local"})})
+    babble = {"teacher": "local", "max_new_tokens": 8}
+    config = asked[0].model_copy(update={"userqa": asked[0].userqa.model_copy(update=babble)})
     before = estimate(config, again)
     assert " 0 kept" in before and "calls" in before and not again.userqa.exists()
     build_userqa(config, again)
