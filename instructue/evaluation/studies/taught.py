@@ -6,10 +6,13 @@ import numpy as np
 import polars as pl
 
 from instructue.evaluation.judged import Judged
+from instructue.evaluation.metrics import binary_metrics
+from instructue.evaluation.population import Population
+from instructue.evaluation.protocol import Protocol, within_folds
 from instructue.evaluation.results import OURS, Study
 from instructue.evaluation.studies.bench import Bench
 from instructue.evaluation.studies.figures import Draws, gain, minus, overall, rows, said, verdict, weights
-from instructue.evaluation.studies.judging import auc, judge_all, judgeable, named
+from instructue.evaluation.studies.judging import auc, judge_all, judgeable, labels_of, named
 from instructue.evaluation.studies.paraphrases import ANOTHER, SAME, moved
 from instructue.evaluation.studies.retrain import Trial, Trials
 from instructue.evaluation.tasks import TaskSpec, requests_for
@@ -36,13 +39,16 @@ def taught(bench: Bench, trials: Trials) -> list[Study]:
         name: judge_all(named((OURS,)), wanted, population, protocol, found, population, bench.paths)
         for name, found in vectors.items()
     }
+    stacks = {name: _stacked(found, wanted) for name, found in vectors.items()}
+    carried = {name: across(stack, asked, population, protocol) for name, stack in stacks.items()}
     drawn = weights(population.size, bench.config.evaluation.bootstrap, bench.config.studies.seed)
     question = np.repeat(np.arange(len(asked)), [len(found) for found in asked.values()])
     moves = {
-        name: moved(_stacked(found, wanted), question, list(asked), drawn, network.dim - network.map_width)
-        for name, found in vectors.items()
+        name: moved(stack, question, list(asked), drawn, network.dim - network.map_width)
+        for name, stack in stacks.items()
     }
-    return [_study({name: by_task(j, asked) for name, j in judged.items()}, moves, population.size, notes)]
+    aucs = {name: by_task(j, asked) for name, j in judged.items()}
+    return [_study(aucs, carried, moves, population.size, notes)]
 
 
 def in_other_words(task: TaskSpec) -> list[TaskSpec]:
@@ -59,6 +65,27 @@ def by_task(judged: dict[tuple[str, str], Judged], asked: dict[str, list[TaskSpe
     return {name: np.mean([found[task.name] for task in wordings], axis=0) for name, wordings in asked.items()}
 
 
+def across(vectors: np.ndarray, asked: dict[str, list[TaskSpec]], population: Population, protocol: Protocol) -> Draws:
+    """AUC by task of probes fitted under one wording and scored under the others; vectors [users, wordings, dim]."""
+    (method,), found, first = named((OURS,)), {}, 0
+    for name, wordings in asked.items():
+        _, y, users = labels_of(wordings[0], population)
+        places = range(first, first := first + len(wordings))
+        scores = np.full((len(wordings), len(wordings), len(protocol.folds), len(y)), np.nan)
+        for split in protocol.splits(users):
+            for learnt, place in enumerate(places):
+                new = np.concatenate([vectors[users[split.test], other] for other in places])
+                x = vectors[users[split.train], place]
+                logits = method.learner(x, y[split.train], new, split.inner).reshape(len(wordings), -1)
+                for other, row in enumerate(logits):
+                    scores[learnt, other, split.repeat, split.test] = within_folds(row, split)
+        pairs = [(a, b) for a in range(len(wordings)) for b in range(len(wordings)) if a != b]
+        weights_ = protocol.weights[:, users]
+        by = [binary_metrics(one, y, weights_, ("auc",))["auc"] for a, b in pairs for one in scores[a, b]]
+        found[name] = np.mean(by, axis=0)
+    return found
+
+
 def _stacked(frame: pl.DataFrame, wanted: list[TaskSpec]) -> np.ndarray:
     """Vectors [users, wordings, dim] in the order of `wanted`."""
     order = pl.DataFrame({"task": [task.name for task in wanted]}).with_row_index("order")
@@ -66,23 +93,27 @@ def _stacked(frame: pl.DataFrame, wanted: list[TaskSpec]) -> np.ndarray:
     return found["vector"].to_numpy().reshape(-1, len(wanted), len(found["vector"][0]))
 
 
-def _study(aucs: dict[str, Draws], moves: dict[str, dict], users: int, notes: list[str]) -> Study:
+def _study(
+    aucs: dict[str, Draws], carried: dict[str, Draws], moves: dict[str, dict], users: int, notes: list[str]
+) -> Study:
     made = []
     for name, draws in aucs.items():
         made += rows(draws, OURS, name, "auc", users)
+        made += rows(carried[name], OURS, name, "auc_carried_over", users)
         made += rows(moves[name]["nearest_is_paraphrase"][SAME], OURS, name, "nearest_is_paraphrase", users)
         follows = minus(moves[name]["cosine_told"][SAME], moves[name]["cosine_told"][ANOTHER])
         made += rows(follows, OURS, name, "cosine_difference", users)
     made += rows(minus(aucs[MANY], aucs[ONE]), OURS, MANY, "auc_difference", users, ONE)
+    made += rows(minus(carried[MANY], carried[ONE]), OURS, MANY, "auc_carried_over_difference", users, ONE)
     nearest = {name: found["nearest_is_paraphrase"][SAME] for name, found in moves.items()}
     made += rows(minus(nearest[MANY], nearest[ONE]), OURS, MANY, "nearest_difference", users, ONE)
-    better = overall(minus(aucs[MANY], aucs[ONE]))
+    better, across_ = (overall(minus(found[MANY], found[ONE])) for found in (aucs, carried))
     held = verdict(
-        better,
+        across_,
         (
-            "so templates alone teach more",
-            "so an advantage in AUC is not shown",
-            "so the wordings are worth having",
+            "so templates alone carry over better",
+            "so it is not shown that they carry over better",
+            "so the wordings carry over",
         ),
     )
     hits = {name: overall(draws) for name, draws in nearest.items()}
@@ -91,14 +122,16 @@ def _study(aucs: dict[str, Draws], moves: dict[str, dict], users: int, notes: li
         title="Many wordings against one template",
         question="Does training on many wordings of each question serve instructions worded as training never saw?",
         answer=f"Under paraphrases by people, training on many wordings is worth {gain(better)} AUC against one "
-        f"template per kind, {held}; a user's nearest vector is one of the same question in {said(hits[MANY])} of "
+        f"template per kind where a probe is fitted under each, and {gain(across_)} where one fitted under one wording "
+        f"scores another, {held}; a user's nearest vector is one of the same question in {said(hits[MANY])} of "
         f"cases against {said(hits[ONE])}, a difference of {gain(hits[MANY] - hits[ONE])}.",
         varied="wordings in training",
         rows=made,
         notes=[
             "Same facts, seed and steps; every text of the second model's UserQA is put as its kind's plain template "
-            "puts it. Asked in the paraphrases of the tasks' descriptions, which UserQA has not seen; a probe is "
-            "fitted and judged under each, and AUC averaged over them.",
+            "puts it. Asked in the paraphrases of the tasks' descriptions, which UserQA has not seen; for "
+            "auc a probe is fitted and judged under each; for auc_carried_over it is fitted under one and judged under "
+            "each other, as when a team words its question anew.",
             "cosine_difference: mean cosine of a user's vectors under paraphrases of one question, less that under two "
             "questions, of the numbers that the language model writes.",
             "One training run each: the intervals are over users and do not hold what another seed would change.",
