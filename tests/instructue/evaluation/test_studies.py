@@ -18,6 +18,7 @@ from instructue.evaluation.studies.figures import mean, rows, verdict, weights
 from instructue.evaluation.studies.judging import auc, judge_all, judgeable, labels_of, named
 from instructue.evaluation.studies.noise import KINDS, POPULAR, noisy
 from instructue.evaluation.studies.stored import read_studies, write_studies
+from instructue.evaluation.studies.taught import across, in_other_words
 from instructue.evaluation.studies.unseen_attributes import unseen_attributes
 from instructue.evaluation.studies.wordings import plain, wordings
 from instructue.paths import Paths
@@ -264,3 +265,17 @@ def test_studies_come_back_as_written_and_damage_is_named(tmp_path, tasks):
     path.write_text(json.dumps(raw))
     with pytest.raises(DataError, match=r"studies\.json is no list of studies"):
         read_studies(path)
+
+
+def test_a_probe_is_carried_to_other_wordings_and_fails_where_they_turn_the_vector(small, config, tasks):
+    """Planted: two wordings that say the same, and two of which the second says the opposite."""
+    protocol = Protocol.draw(
+        config.evaluation.model_copy(update={"repeats": 1, "bootstrap": 20}), small, [*tasks.values()]
+    )
+    asked = {"buy4w_coffee": in_other_words(tasks["buy4w_coffee"])[:2]}
+    _, y, users = labels_of(tasks["buy4w_coffee"], small)
+    signal = np.random.default_rng(0).normal(size=(small.size, 1)).astype(np.float32)
+    signal[users, 0] += 4 * y
+    same, turned = (np.stack([signal, sign * signal], axis=1) for sign in (1, -1))
+    assert across(same, asked, small, protocol)["buy4w_coffee"][0] > 0.95
+    assert across(turned, asked, small, protocol)["buy4w_coffee"][0] < 0.05
