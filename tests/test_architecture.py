@@ -12,7 +12,7 @@ PACKAGES = ("instructue", "data_checks", "orchestration")
 
 # Bottom to top. A layer may import itself and what is below it.
 LAYERS = [
-    ["instructue", "instructue.errors", "instructue.files", "instructue.progress", "instructue.report",
+    ["instructue.errors", "instructue.files", "instructue.progress", "instructue.report",
      "instructue.paths", "instructue.telemetry"],
     ["instructue.config"],
     ["instructue.models"],
@@ -23,6 +23,7 @@ LAYERS = [
     ["instructue.training"],
     ["instructue.embedding"],
     ["instructue.evaluation"],
+    ["instructue.api", "instructue"],
     ["instructue.stages"],
     ["instructue.show", "instructue.doctor"],
     ["instructue.__main__"],

@@ -1,0 +1,202 @@
+"""The trained network put to use on any histories: vectors, and text written after <USER>."""
+
+import copy
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from instructue.api.given import empty_events
+from instructue.api.origin import Origin
+from instructue.batching.features import Fitted, HistoryFeatures
+from instructue.batching.packs import Ask, Packer
+from instructue.errors import ConfigError, DataError
+from instructue.models.text_encoder import TextEncoder
+from instructue.paths import Paths
+from instructue.sources.tables import Tables
+
+# Segments of one pass: bounds memory, however many instructions stand behind each history.
+MOST_SEGMENTS = 1024
+
+
+@dataclass(frozen=True)
+class BaseModelsAt(Paths):
+    """Paths whose base models lie elsewhere."""
+
+    folder: Path
+
+    @property
+    def base_models(self) -> Path:
+        return self.folder
+
+
+@dataclass
+class Grown(Fitted):
+    """What was fitted before training, for a dictionary of texts that has grown since.
+
+    A new text counts as rare as one that no training history held, and has no place on the map, whose scale stays.
+    """
+
+    scaled_TC: np.ndarray
+
+    def scaled_map(self) -> np.ndarray:
+        return self.scaled_TC
+
+    @staticmethod
+    def of(fitted: Fitted, texts: int) -> "Grown":
+        new = texts - len(fitted.idf)
+        nowhere = np.zeros((new, fitted.map_TC.shape[1]), np.float32)
+        idf = np.concatenate([fitted.idf, np.full(new, fitted.idf.max(), np.float32)])
+        grown = np.concatenate([fitted.map_TC, nowhere])
+        scaled = np.concatenate([fitted.scaled_map(), nowhere])
+        return Grown(idf, grown, fitted.center_C, fitted.spread_C, scaled)
+
+
+class Network:
+    """The network of an origin and the dictionary of texts it knows; the text encoder is loaded when first needed."""
+
+    def __init__(self, origin: Origin) -> None:
+        import torch
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+
+        from instructue.training.build import load
+
+        self.origin, self.config = origin, origin.model
+        dataset = origin.dataset
+        events = {source.name: empty_events(dataset, source) for source in dataset.sources}
+        ranges = {f"{s.name}_{end}": pl.UInt32 for s in dataset.event_sources for end in ("start", "end")}
+        nobody = pl.DataFrame(schema={"user": pl.Int64, "snapshot": pl.Datetime("us", dataset.timezone), **ranges})
+        try:
+            vectors = load_file(origin.vectors)["vectors"]
+            self.base = Tables(dataset, events, pl.read_parquet(origin.texts), nobody, vectors)
+            paths = BaseModelsAt(origin.bundle, origin.base_models)
+            # Loading draws a fresh network first; the caller's random state is none of its business.
+            with torch.random.fork_rng(devices=[]):
+                self.parts = load(origin.bundle, self.config, self.base, paths)
+        except (SafetensorError, KeyError, TypeError, RuntimeError) as error:
+            raise DataError(f"{origin.bundle} is damaged or foreign: {error}; train again or fetch it again") from error
+        self.parts.model.eval()
+        self._encoder: TextEncoder | None = None
+        self._said: dict[str, np.ndarray] = {}
+
+    @property
+    def dim(self) -> int:
+        return self.parts.model.shape.dim
+
+    @property
+    def encoder(self) -> TextEncoder:
+        if self._encoder is None:
+            self._encoder = TextEncoder(self.origin.base_models / "text_encoder")
+        return self._encoder
+
+    def text_vectors(self, texts: list[str]) -> np.ndarray:
+        """[n, V] of instructions; each is encoded once, whatever stands beside it."""
+        if missing := sorted(set(texts) - self._said.keys()):
+            self._said |= dict(zip(missing, self.encoder.encode(missing), strict=True))
+        return np.stack([self._said[text] for text in texts])
+
+    def cut_short(self, instructions: set[str]) -> list[str]:
+        """Those that are longer than model.network.instruction_tokens, whose rest the network does not read."""
+        limit = self.config.network.instruction_tokens
+        return sorted(text for text in instructions if len(self.parts.packer.tokens_of(text)) > limit)
+
+    def embed(
+        self, tables: Tables, asked: list[list[str]] | None, hide: tuple[str, ...], batch_size: int
+    ) -> np.ndarray:
+        """[n, K, E] of the tables' n histories under K instructions each, or [n, 1, E] in general.
+
+        A history is computed once for all of its instructions. The same numbers as embedding.embed's.
+        """
+        import torch
+
+        packer, total = self._packer(tables), tables.histories.height
+        K = len(asked[0]) if asked else 1
+        out_NKE = np.empty((total, K, self.dim), np.float32)
+        rows_a_pass = max(1, min(batch_size, MOST_SEGMENTS // K))
+        for start in range(0, total, rows_a_pass):
+            rows = np.arange(start, min(start + rows_a_pass, total))
+            order_BK, asks = self._asks([asked[row] for row in rows] if asked else None, len(rows))
+            pack = packer.pack(rows, asks, self._hidden(packer, len(rows), hide))
+            with torch.inference_mode(), self._autocast():
+                embeddings = self.parts.model(pack).embeddings
+            out_NKE[rows[:, None], order_BK] = torch.cat(embeddings, dim=1).float().numpy()
+        return out_NKE
+
+    def answers(self, texts: list[str]) -> np.ndarray:
+        """[n, E] of answers, in the users' space."""
+        from instructue.embedding.embed import embed_answers
+
+        return embed_answers(self.parts, self.encoder, pl.DataFrame({"text": texts}))["vector"].to_numpy()
+
+    def write(self, tables: Tables, instruction: str, hide: tuple[str, ...], most: int) -> list[int]:
+        """The tokens that follow <USER> for the first history: the likeliest each time, at most `most`, to the end."""
+        import torch
+
+        packer = self._packer(tables)
+        _, asks = self._asks([[instruction]], 1)
+        pack = packer.pack(np.arange(1), asks, self._hidden(packer, 1, hide))
+        group, said = pack.groups[0], []
+        with torch.inference_mode(), self._autocast():
+            while len(said) < most:
+                more = torch.tensor(said, dtype=torch.int64).view(1, 1, -1)
+                ids_BKI = torch.cat([group.ids_BKI, more], dim=2)
+                # A target marks the places whose next token is asked for: here the last.
+                target_BKI = torch.full_like(ids_BKI, -100)
+                target_BKI[..., -1] = 0
+                pack.groups = [dataclasses.replace(group, ids_BKI=ids_BKI, target_BKI=target_BKI)]
+                token = int(self.parts.model(pack, with_answers=True).answer_logits[0].float().argmax())
+                if token == packer.end_id:
+                    break
+                said.append(token)
+        return said
+
+    def decode(self, tokens: list[int]) -> str:
+        from transformers import AutoTokenizer
+
+        tokenizer = AutoTokenizer.from_pretrained(self.origin.base_models / "language")
+        return tokenizer.decode(tokens, skip_special_tokens=True).strip()
+
+    def parameters(self) -> tuple[int, int]:
+        """(learnt, frozen), the latter of the layers of the language model in use."""
+        parameters = list(self.parts.model.parameters())
+        learnt = sum(p.numel() for p in parameters if p.requires_grad)
+        return learnt, sum(p.numel() for p in parameters) - learnt
+
+    def _packer(self, tables: Tables) -> Packer:
+        network = self.config.network
+        features = HistoryFeatures(tables, network.windows_days, network.map_width)
+        features.fitted = Grown.of(self.parts.features.fitted, tables.texts.height)
+        packer = copy.copy(self.parts.packer)
+        packer.features = features
+        return packer
+
+    def _asks(self, asked: list[list[str]] | None, count: int) -> tuple[np.ndarray, list[Ask]]:
+        """Each history's instructions from the shortest to the longest in two halves, which pad less than one group;
+        the order [B, K] says where each came from."""
+        if asked is None:
+            return np.zeros((count, 1), np.int64), [Ask.general(count)]
+        tokens_of, limit = self.parts.packer.tokens_of, self.config.network.instruction_tokens
+        length_BK = np.asarray([[len(tokens_of(text)) for text in row] for row in asked])
+        order_BK = np.argsort(length_BK, axis=1, kind="stable")
+        half = (order_BK.shape[1] + 1) // 2
+        asks = []
+        for part in (order_BK[:, :half], order_BK[:, half:]):
+            if part.shape[1]:
+                texts = [[row[place] for place in places] for row, places in zip(asked, part, strict=True)]
+                asks.append(Ask(texts, np.stack([self.text_vectors(row) for row in texts]), None, limit))
+        return order_BK, asks
+
+    def _hidden(self, packer: Packer, count: int, hide: tuple[str, ...]) -> np.ndarray | None:
+        names = packer.features.names
+        if unknown := set(hide) - set(names):
+            raise ConfigError(f"hide= names {sorted(unknown)}; the sources are {names}")
+        return np.tile(np.isin(names, hide), (count, 1)) if hide else None
+
+    def _autocast(self):
+        import torch
+
+        dtype = self.parts.dtype
+        return torch.autocast("cpu", dtype=dtype, enabled=dtype != torch.float32)
