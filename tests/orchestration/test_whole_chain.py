@@ -1,4 +1,4 @@
-"""All nine stages through Dagster on 240 real households, with a 2-layer cut of the real language model."""
+"""All nine stages through Dagster on 160 real households, with a 2-layer cut of the real language model."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ ALL = list(STAGES)
 
 @pytest.fixture(scope="module")
 def made(make_chain, module_instance) -> tuple[Path, dg.ExecuteInProcessResult]:
-    root = make_chain(changes={"data.folder": None, "data.max_users": 240})
+    root = make_chain(changes={"data.folder": None, "data.max_users": 160})
     return root, materialise(root, module_instance, ALL)
 
 
