@@ -83,8 +83,12 @@ def test_second_run_writes_the_same_bytes(asked, again):
 
 
 def test_babbling_teacher_is_refused_counted_and_not_asked_twice(asked, again):
+    """And an estimate asks nobody, before as after, and knows what is kept."""
     babble = {"teacher": "local", "max_new_tokens": 8}
     config = asked[0].model_copy(update={"userqa": asked[0].userqa.model_copy(update=babble)})
+    before = estimate(config, again)
+    assert " 0 kept" in before and "calls" in before and not again.userqa.exists()
+    assert "no model is asked" in estimate(asked[0], again)
     first = build_userqa(config, again)
     table = (again.userqa / TABLE).read_bytes()
     refused = pl.read_parquet(again.userqa / "rejections.parquet")
@@ -92,6 +96,8 @@ def test_babbling_teacher_is_refused_counted_and_not_asked_twice(asked, again):
     assert sum(row["rejected"] for row in first.tables["rejected"]) == refused.height
     wordings = json.loads((again.userqa / "wordings.json").read_text())
     assert all(texts for forms in wordings.values() for texts in forms.values())
+    after = estimate(config, again)
+    assert " 0 kept" not in after and "s at the pace of earlier runs" in after
     shutil.rmtree(again.userqa)
     second = build_userqa(config, again)
     assert second.metrics["calls"] == 0 and second.metrics["cache_hits"] == first.metrics["calls"]
@@ -180,14 +186,3 @@ def test_plain_words_are_those_of_the_templates(asked, triplets):
         .select("instruction", "answer", "opposite")
         .equals(triplets.select("instruction", "answer", "opposite"))
     )
-
-
-def test_an_estimate_asks_nobody_and_knows_what_is_kept(asked, again):
-    babble = {"teacher": "local", "max_new_tokens": 8}
-    config = asked[0].model_copy(update={"userqa": asked[0].userqa.model_copy(update=babble)})
-    before = estimate(config, again)
-    assert " 0 kept" in before and "calls" in before and not again.userqa.exists()
-    build_userqa(config, again)
-    after = estimate(config, again)
-    assert " 0 kept" not in after and "s at the pace of earlier runs" in after
-    assert "no model is asked" in estimate(asked[0], again)
