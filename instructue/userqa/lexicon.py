@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 import yaml
@@ -70,14 +70,18 @@ class Lexicon:
             tuple(tuple(options) for options in general["swaps"]),
         )
 
+    @cached_property
+    def longest(self) -> int:
+        """Words of the longest phrase."""
+        return max(map(len, self.phrases))
+
     def concepts(self, text: str) -> list[str]:
         """The concepts of a text without its spans of time, in order; a word that is not known is its own stem."""
         tokens = _stems(without_spans(text))
-        longest = max(map(len, self.phrases))
         found: list[str] = []
         place = 0
         while place < len(tokens):
-            for size in range(min(longest, len(tokens) - place), 0, -1):
+            for size in range(min(self.longest, len(tokens) - place), 0, -1):
                 names = self.phrases.get(tokens[place : place + size])
                 if names is not None:
                     break

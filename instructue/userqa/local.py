@@ -133,6 +133,7 @@ class _Run:
         real_BL = torch.ones_like(tokens_BL, dtype=torch.bool) if real_BL is None else real_BL
         self.real, self.reading = torch.cat([self.real, real_BL], dim=1), tokens_BL.shape[1]
         places_BL = (self.real.cumsum(1) - 1)[:, -tokens_BL.shape[1] :]
+        self.unseen = ~self._visible(tokens_BL.shape[1])  # once for all layers
         hidden_BLD = self._forward(tokens_BL, self.shared + places_BL.clamp(min=0))
         self.reading = 0
         self.logits = self.model.lm_head(hidden_BLD[:, -1])
@@ -152,7 +153,7 @@ class _Run:
             )
         return decoder.norm(hidden_BLD)
 
-    def visible(self, length: int) -> "torch.Tensor":
+    def _visible(self, length: int) -> "torch.Tensor":
         """Which own tokens each of the last `length` tokens may see: bool [B, 1, length, used + length]."""
         import torch
 
@@ -202,7 +203,7 @@ def _attend(module, query, key, value, attention_mask, scaling, dropout=0.0, *, 
     groups = heads // key.shape[1]
     grouped = query.reshape(batch, -1, groups * length, width)
     own = (grouped @ kept_keys.transpose(2, 3)).float().view(batch, -1, groups, length, run.used + length)
-    own = own.masked_fill(~run.visible(length)[:, :, None], float("-inf")).flatten(2, 3)
+    own = own.masked_fill(run.unseen[:, :, None], float("-inf")).flatten(2, 3)
     if not run.shared:
         return _out((own * scaling).softmax(-1).to(query.dtype) @ kept_values, batch, length, heads), None
     prefix_keys, prefix_values = run.prefix[layer]

@@ -151,6 +151,7 @@ def reworded(
     for ask in wanted:
         found.wordings.setdefault(ask.fact.name, {})[ask.form] = [ask.template]
     sources = [ask.prompts(lexicon, config.seed) for ask in wanted]
+    vectors: dict[str, np.ndarray] = {}
     for turn in range(ROUNDS):
         jobs = []
         for ask, source in zip(wanted, sources, strict=True):
@@ -161,7 +162,7 @@ def reworded(
         texts = teacher.complete([prompt for _, prompt, _ in jobs], decoding)
         _keep(jobs, texts, found, config, lexicon, catalogue)
         if encode is not None:
-            _without_near(wanted, found, encode)
+            _without_near(wanted, found, encode, vectors)
     return found
 
 
@@ -210,10 +211,11 @@ def _reordered(ask: Ask, text: str, lexicon: Lexicon) -> bool:
     return [c for c in said if c in shared] != [c for c in meant if c in shared]
 
 
-def _without_near(wanted: list[Ask], found: Outcome, encode: Encode) -> None:
-    """Take out wordings whose vector is nearly that of an earlier one of the same template."""
+def _without_near(wanted: list[Ask], found: Outcome, encode: Encode, vectors: dict[str, np.ndarray]) -> None:
+    """Take out wordings whose vector is nearly that of an earlier one of the same template; `vectors` grows."""
     texts = [t for ask in wanted for t in found.wordings[ask.fact.name][ask.form]]
-    vectors = dict(zip(texts, encode(texts), strict=True)) if texts else {}
+    if new := [text for text in dict.fromkeys(texts) if text not in vectors]:
+        vectors |= dict(zip(new, encode(new), strict=True))
     for ask in wanted:
         kept: list[str] = []
         for text in found.wordings[ask.fact.name][ask.form]:

@@ -149,7 +149,7 @@ def _ending(frame: str, plain: str, claim: Claim, lexicon: Lexicon) -> bool:
 
 
 def _polarity(frame: str, plain: str, claim: Claim, lexicon: Lexicon) -> bool:
-    said, _meant = words(frame), words(plain)
+    said = words(frame)
     if claim.form == INSTRUCTION:
         if said[0] in {"yes", "no"}:
             return True
@@ -187,7 +187,7 @@ def _time(frame: str, plain: str, claim: Claim, lexicon: Lexicon) -> bool:
         # 'never bought' says that it is the first time, not that it is past.
         perfect = DONE.search(" ".join(words(frame))) and not DONE.search(" ".join(words(plain)))
         perfect = perfect and "first" not in lexicon.concepts(plain)
-        needed = next((words for words in (AHEAD, AHEAD | FUTURE) if meant & words), frozenset())
+        needed = next((marks for marks in (AHEAD, AHEAD | FUTURE) if meant & marks), frozenset())
         return bool(wrong or perfect or (needed and not said & needed))
     if said & (FORWARD if claim.form != INSTRUCTION else FORWARD - {"expect", "likely"}) - meant:
         return True
