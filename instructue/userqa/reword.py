@@ -24,7 +24,7 @@ from instructue.userqa.verify import Claim, check, framed, gist
 from instructue.userqa.wording import span, templates
 
 Rejection = tuple[str, str, str]  # text, kind, reason
-ROUNDS = 6
+ROUNDS = 8
 VARIANTS = 4  # sentences shown to the teacher for one template: prompts of one sentence share its reading
 SPARE = 1.5  # asked for each wording that is missing: some are refused
 NEAR = 0.995  # cosine from which two wordings of one template are the same
