@@ -86,6 +86,9 @@ class NetworkConfig(Section):
     map_width: int = Field(
         ge=0, description="Of dim, how many numbers hold the history's place on the map of all histories"
     )
+    evidence_width: int = Field(
+        ge=0, description="Of dim, how many numbers hold how much of what the instruction asks about the history has"
+    )
     layers: int = Field(ge=1, le=200, description="Transformer layers of the language model used, from the bottom")
     lora_rank: int = Field(ge=1, le=512, description="Rank of the LoRA updates")
     windows_days: list[int] = Field(min_length=1, description="Ages in days that bound the pooled windows, ascending")
@@ -102,9 +105,10 @@ class NetworkConfig(Section):
     def _ascending(self) -> "NetworkConfig":
         if sorted(set(self.windows_days)) != self.windows_days or self.windows_days[0] < 1:
             raise ValueError(f"windows_days must ascend from at least 1, got {self.windows_days}")
-        if self.map_width >= self.dim:
+        if self.map_width + self.evidence_width >= self.dim:
             raise ValueError(
-                f"map_width {self.map_width} must leave room in dim {self.dim} for what the language model says"
+                f"map_width {self.map_width} and evidence_width {self.evidence_width} must leave room in "
+                f"dim {self.dim} for what the language model says"
             )
         return self
 

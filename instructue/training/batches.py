@@ -69,20 +69,11 @@ class Batches:
         examples, rows = self.plan.examples[step], self.plan.triplets[step]
         hidden = self._hide_sources(rng, len(examples))
         written = round(self.config.training.autoregressive_share * rows.shape[1])
-        groups = [part for part in (rows[:, :written], *self._by_length(rows[:, written:])) if part.shape[1]]
+        groups = [part for part in (rows[:, :written], rows[:, written:]) if part.shape[1]]
         asks = [self._ask(part, written > 0 and index == 0) for index, part in enumerate(groups)]
         pack = self.packer.pack(examples, [Ask.general(len(examples)), *asks], hidden)
         flat = np.concatenate([part.ravel() for part in groups])
         return Batch(pack, *self._answers(flat), *self._own_texts(rng, examples, hidden))
-
-    def _by_length(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Each history's shorter and longer instructions, as two groups: far less padding than one."""
-        length = np.asarray([[len(self.packer.tokens_of(self.instruction[i])) for i in row] for row in rows]).reshape(
-            rows.shape
-        )
-        ordered = np.take_along_axis(rows, length.argsort(1, kind="stable"), 1)
-        half = (ordered.shape[1] + 1) // 2
-        return ordered[:, :half], ordered[:, half:]
 
     def _hide_sources(self, rng: np.random.Generator, count: int) -> np.ndarray:
         """Each source is now and then missing, the first never: the model must live with gaps."""

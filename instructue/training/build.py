@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from instructue.batching.features import Fitted, HistoryFeatures
+from instructue.batching.features import HistoryFeatures
 from instructue.batching.packs import Packer
+from instructue.batching.tokens import Fitted
 from instructue.config import ModelConfig
 from instructue.errors import ConfigError
 from instructue.models.bring import MANIFEST
@@ -79,6 +80,7 @@ def _shape(config: ModelConfig, features: HistoryFeatures) -> Shape:
         features=features.width,
         text_width=features.vectors.shape[1],
         map_width=network.map_width,
+        evidence_width=network.evidence_width,
         dim=network.dim,
         layers=network.layers,
         lora_rank=network.lora_rank,
@@ -99,7 +101,7 @@ def _assemble(config: ModelConfig, features: HistoryFeatures, shape: Shape, path
 
     end = tokenizer.eos_token_id
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else end
-    packer = Packer(features, config.network.frequent, config.network.retrieved, tokens_of, pad, pad, end)
+    packer = Packer(features, config.network.frequent, config.network.retrieved, tokens_of, pad, end)
     dtype = getattr(torch, config.training.dtype)
     return Parts(features, packer, UserModel(shape, paths.language_model, dtype), dtype)
 
