@@ -155,6 +155,16 @@ class ModelConfig(Section):
     network: NetworkConfig
     training: TrainingConfig
 
+    def changed(self, changes: dict[str, Any]) -> "ModelConfig":
+        """The same with other values, named as "network.layers". Raises ConfigError for one that may not be."""
+        raw = _with_changes(self.model_dump(), changes, "a change of the model")
+        try:
+            return ModelConfig.model_validate(raw)
+        except ValidationError as error:
+            raise ConfigError(
+                "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+            ) from None
+
 
 class EmbeddingsConfig(Section):
     batch_users: int = Field(ge=1, description="Histories per forward pass")
@@ -183,18 +193,22 @@ class EvaluationConfig(Section):
     seed: int = Field(ge=0)
 
 
-Claim = Literal["following", "robustness", "losses", "unseen_users", "taught"]
+Claim = Literal["following", "robustness", "losses", "ablations", "unseen_users", "taught"]
 
 
 class StudiesConfig(Section):
     """Experiments about claims: what the instruction, the loss and the training are worth, and against what noise."""
 
     run: list[Claim] = Field(
-        description="Which studies to run; losses trains two models more, unseen_users and taught one"
+        description="Which studies to run; losses trains two models more, unseen_users and taught one each, "
+        "ablations one per entry"
     )
     users: int = Field(ge=0, description="Users that following and robustness embed; 0 takes all")
     tasks: list[str] = Field(description="Tasks that robustness is measured on")
     noise: list[float] = Field(description="Shares of irrelevant events in a history, each in [0, 0.95]")
+    ablations: dict[str, dict[str, Any]] = Field(
+        description="What ablations changes in the section model, by name: {network.layers: 8}"
+    )
     paraphrases: int = Field(ge=1, le=20, description="Other wordings of each task's instruction")
     seed: int = Field(ge=0)
 
@@ -219,6 +233,15 @@ class Config(Section):
     evaluation: EvaluationConfig
     variants: dict[str, dict[str, Any]] = Field({}, description="Named sets of changes: section.key -> value")
 
+    @model_validator(mode="after")
+    def _ablations(self) -> "Config":
+        for name, changes in self.studies.ablations.items():
+            try:
+                self.model.changed(changes)
+            except ConfigError as error:
+                raise ValueError(f"studies.ablations, {name!r}: {error}") from None
+        return self
+
 
 def load_config(path: Path, variant: str | None = None) -> Config:
     """Read and check params.yaml; `variant` applies one of its named sets of changes.
@@ -236,19 +259,24 @@ def load_config(path: Path, variant: str | None = None) -> Config:
 
 def with_variant(raw: dict[str, Any], variant: str) -> dict[str, Any]:
     """A copy of raw params with the changes of one named variant applied."""
-    import copy
-
     variants = raw.get("variants") or {}
     if variant not in variants:
         raise ConfigError(f"no variant {variant!r} in params.yaml; it has {sorted(variants)}")
+    return _with_changes(raw, variants[variant], f"variant {variant!r}")
+
+
+def _with_changes(raw: dict[str, Any], changes: dict[str, Any], who: str) -> dict[str, Any]:
+    """A copy of nested values with those at dotted keys replaced. Raises ConfigError for a key that is not there."""
+    import copy
+
     changed = copy.deepcopy(raw)
-    for dotted, value in variants[variant].items():
+    for dotted, value in changes.items():
         *sections, key = dotted.split(".")
         place = changed
         for section in sections:
             place = place.get(section) if isinstance(place, dict) else None
         if not isinstance(place, dict) or key not in place:
-            raise ConfigError(f"variant {variant!r} changes {dotted!r}, which is not in params.yaml")
+            raise ConfigError(f"{who} changes {dotted!r}, which is not in params.yaml")
         place[key] = value
     return changed
 

@@ -115,9 +115,3 @@ def shaping() -> str:
     for file in sorted(f for name in SHAPING for f in (root / name).rglob("*.py")):
         digest_.update(json.dumps(str(file.relative_to(root))).encode() + file.read_bytes())
     return digest_.hexdigest()[:32]
-
-
-def changed(model: ModelConfig, **training: float) -> ModelConfig:
-    """The same with other values in model.training, checked as params.yaml is."""
-    raw = model.model_dump()
-    return ModelConfig.model_validate(raw | {"training": raw["training"] | training})
