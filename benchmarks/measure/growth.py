@@ -45,6 +45,12 @@ def plot(path: Path, tables: dict[str, list[Row]]) -> None:
                 points = [(r.value, getattr(r, name)) for r in own if getattr(r, name) is not None]
                 panel.plot(*zip(*points, strict=True), marker="o", label=name) if points else None
             panel.set(xscale="log", yscale="log", xlabel=axis, ylabel="ms per user and instruction", title=title)
+            values = sorted({r.value for r in own})
+            panel.set_xticks(values, [str(v) for v in values])
+            panel.set_xticks([], minor=True)
+            panel.yaxis.set_minor_formatter("{x:g}")
+            panel.yaxis.set_major_formatter("{x:g}")
+            panel.tick_params(axis="y", which="minor", labelsize=6)
             panel.grid(alpha=0.3)
     panels[0][0].legend()
     figure.tight_layout()
