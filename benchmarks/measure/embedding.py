@@ -33,9 +33,8 @@ class Embedding:
         return self.setup.plain.embed(examples, QUESTIONS[:count], self.setup.known_KV[:count], texts, PASS)
 
     def useful(self, examples: np.ndarray, count: int) -> int:
-        return forward_flops(
-            self.sizes, ours.embedding_work(self.setup.parts, self.network, examples, QUESTIONS[:count])
-        )
+        s, batch = self.setup, self.setup.config.embeddings.batch_users
+        return forward_flops(self.sizes, ours.embedding_work(s.parts, self.network, examples, QUESTIONS[:count], batch))
 
     def measure(self, users: int, plain_users: int, rounds: int) -> dict[str, float]:
         """The figures of (a), and (c) for embedding."""

@@ -68,19 +68,17 @@ class Work:
     predicted: int = 0
 
 
-def packed_work(
-    prefix: int, histories: int, segments: Iterable[tuple[int, int]], *, instruction_sees_history: bool
-) -> Work:
-    """Histories of `prefix` tokens, and behind them segments, each (instruction tokens, further tokens).
-
-    The further ones (retrieved, <USER>, answer) see history, instruction and each other causally; the instruction
-    sees itself and, if so told, the history.
+def packed_work(prefix: int, histories: int, instructions: Iterable[int], segments: Iterable[tuple[int, int]]) -> Work:
+    """Histories of `prefix` tokens, distinct instructions by their tokens, and segments, each (instruction's tokens,
+    own tokens): the own ones (retrieved, <USER>, answer) see history, instruction and each other causally.
     """
     work = Work(histories * prefix, histories * _triangle(prefix), 0, histories, 0)
-    for instruction, further in segments:
-        work.tokens += instruction + further
-        work.pairs += _triangle(instruction) + (instruction * prefix if instruction_sees_history else 0)
-        work.pairs += further * (prefix + instruction) + _triangle(further)
+    for instruction in instructions:
+        work.tokens += instruction
+        work.pairs += _triangle(instruction)
+    for instruction, own in segments:
+        work.tokens += own
+        work.pairs += own * (prefix + instruction) + _triangle(own)
     return work
 
 

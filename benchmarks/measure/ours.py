@@ -12,30 +12,19 @@ from instructue.training.batches import Batches
 from instructue.training.build import Parts
 from measure.flops import Sizes, Work, packed_work
 
-# As the network's mask has it today; the count of useful work follows it.
-INSTRUCTION_SEES_HISTORY = True
-
 
 def embed(
     parts: Parts, network: NetworkConfig, examples: np.ndarray, questions: list[str], known: np.ndarray, batch: int
 ) -> torch.Tensor:
-    """[B, K, E], `batch` histories a pass; a row's shorter and longer questions are two groups, as in `embeddings`."""
+    """[B, K, E], `batch` histories a pass."""
     parts.model.eval()
-    order = sorted(range(len(questions)), key=lambda q: len(questions[q]))
-    half = (len(order) + 1) // 2
-    groups = [group for group in (order[:half], order[half:]) if group]
-    place = np.argsort(np.concatenate(groups))
     out = []
     for start in range(0, len(examples), batch):
         rows = examples[start : start + batch]
-        asks = [
-            Ask([[questions[q] for q in g]] * len(rows), np.stack([known[g]] * len(rows)), None,
-                network.instruction_tokens)
-            for g in groups
-        ]  # fmt: skip
-        pack = parts.packer.pack(rows, asks)
+        ask = Ask([questions] * len(rows), np.stack([known] * len(rows)), None, network.instruction_tokens)
+        pack = parts.packer.pack(rows, [ask])
         with torch.inference_mode(), torch.autocast("cpu", dtype=parts.dtype, enabled=parts.dtype != torch.float32):
-            out.append(torch.cat(parts.model(pack).embeddings, dim=1)[:, place])
+            out.append(parts.model(pack).embeddings[0])
     return torch.cat(out)
 
 
@@ -60,13 +49,14 @@ def sizes(parts: Parts, paths: Paths, lora_rank: int) -> Sizes:
     )
 
 
-def embedding_work(parts: Parts, network: NetworkConfig, examples: np.ndarray, questions: list[str]) -> Work:
-    """What embedding `examples` under `questions` needs."""
+def embedding_work(
+    parts: Parts, network: NetworkConfig, examples: np.ndarray, questions: list[str], batch: int
+) -> Work:
+    """What embedding `examples` under `questions` needs; a batch reads each question once."""
     lengths = [len(parts.packer.tokens_of(q)[: network.instruction_tokens]) for q in questions]
     segments = [(length, network.retrieved + 1) for length in lengths] * len(examples)
-    work = packed_work(
-        parts.model.shape.prefix, len(examples), segments, instruction_sees_history=INSTRUCTION_SEES_HISTORY
-    )
+    read = lengths * -(-len(examples) // batch)
+    work = packed_work(parts.model.shape.prefix, len(examples), read, segments)
     work.soft = _soft_tokens(parts.features, network, examples, len(questions), None)
     return work
 
@@ -76,16 +66,15 @@ def training_work(parts: Parts, batches: Batches, step: int) -> Work:
     network, training, tokens_of = batches.config.network, batches.config.training, parts.packer.tokens_of
     examples, rows = batches.plan.examples[step], batches.plan.triplets[step]
     written = round(training.autoregressive_share * rows.shape[1])
-    segments, predicted = [(0, 1)] * len(examples), 0
+    segments, predicted, read = [(0, 1)] * len(examples), 0, {}
     for row in rows:
         for place, triplet in enumerate(row):
             told = len(tokens_of(batches.answer[triplet])[: network.answer_tokens]) + 1 if place < written else 0
-            instruction = len(tokens_of(batches.instruction[triplet])[: network.instruction_tokens])
+            text = batches.instruction[triplet]
+            instruction = read[text] = len(tokens_of(text)[: network.instruction_tokens])
             segments.append((instruction, network.retrieved + 1 + told))
             predicted += told
-    work = packed_work(
-        parts.model.shape.prefix, len(examples), segments, instruction_sees_history=INSTRUCTION_SEES_HISTORY
-    )
+    work = packed_work(parts.model.shape.prefix, len(examples), read.values(), segments)
     work.predicted = predicted
     rng = np.random.default_rng([training.seed, step])
     hidden = rng.random((len(examples), len(parts.features.names))) < training.source_dropout

@@ -18,12 +18,11 @@ def test_weights_by_hand():
     assert SIZES.encoder_weights == 5 * 6 + 6 * 12 + 12 * 6 + 6 * 4  # 198
 
 
-def test_a_packed_row_by_hand():
-    seeing = packed_work(3, 2, [(2, 2), (1, 1)], instruction_sees_history=True)
-    # Twice a history of 3: 1 + 2 + 3 pairs. Segments: places after the history see 4 5 6 7, then 4 5.
-    assert (seeing.tokens, seeing.pairs, seeing.summaries) == (6 + 4 + 2, 2 * 6 + 22 + 9, 2)
-    blind = packed_work(3, 2, [(2, 2), (1, 1)], instruction_sees_history=False)
-    assert (blind.tokens, blind.pairs) == (12, 43 - 3 * (2 + 1))
+def test_a_packed_stream_by_hand():
+    work = packed_work(3, 2, [2, 1], [(2, 2), (1, 1), (2, 1)])
+    # Twice a history of 3: 1 + 2 + 3 pairs. Instructions see themselves: 1 + 2, and 1. A segment's own tokens see
+    # history and instruction, then each other: (5 + 1) + (5 + 2), (4 + 1), (5 + 1).
+    assert (work.tokens, work.pairs, work.summaries) == (6 + 2 + 1 + 4, 2 * 6 + 3 + 1 + 13 + 5 + 6, 2)
 
 
 def test_operations_by_hand():
