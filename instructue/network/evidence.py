@@ -3,8 +3,8 @@
 Every distinct text of a history counts towards an instruction with weight exp((similarity - best) / sharpness), where
 best is the similarity of the nearest text that training knew; the weighted amounts (how often, how lately) are summed
 per source. So "Will they buy coffee?" finds how much coffee each source has seen, without a list of what coffee is.
-The similarity is the text encoder's, corrected by a learnt map of low rank that starts at nothing. Where nothing is asked
-the amounts of the whole history, by source and window, stand in its place.
+The similarity is the text encoder's, corrected by a learnt map of low rank that starts at nothing. Where nothing is
+asked the amounts of the whole history, by source and window, stand in its place.
 
 Legend: B histories, K segments, M distinct texts of a history, V text vector, T sharpnesses, S sources, X amounts,
 C = T * S * X figures of what is asked, F figures of the whole history, E width in the embedding, D model width.
