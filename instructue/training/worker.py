@@ -1,4 +1,4 @@
-"""One of several training processes, as launch.py has torchrun start it: `-m instructue.training.worker FOLDER ROOT`."""
+"""One of several training processes, started by launch.py: `-m instructue.training.worker FOLDER ROOT`."""
 
 import contextlib
 import logging
@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from instructue.config import Config
+from instructue.errors import InstructUEError
 from instructue.paths import Paths
 from instructue.progress import speaks
 from instructue.report import StageReport
@@ -35,7 +36,10 @@ def main(argv: list[str]) -> int:
     """Log as `python -m instructue` does; of several processes only the first says what is not a warning."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("instructue").setLevel(logging.INFO if speaks() else logging.WARNING)
-    work(Path(argv[0]), Path(argv[1]))
+    try:
+        work(Path(argv[0]), Path(argv[1]))
+    except InstructUEError:
+        return 1  # its words are on their way to whoever started all this
     return 0
 
 
