@@ -92,14 +92,19 @@ class Ranks:
 ALONE = Ranks()
 
 
+def alone(config: TrainingConfig) -> Ranks:
+    """One process, on the device that the configuration asks for."""
+    return Ranks(device=device_of(config.device))
+
+
 @contextmanager
 def joined(config: TrainingConfig) -> Iterator[Ranks]:
     """This process as torchrun started it; alone if it did not. Raises ConfigError if it cannot take part."""
     rank, world = (int(os.environ.get(name, default)) for name, default in (("RANK", "0"), ("WORLD_SIZE", "1")))
-    device = device_of(config.device)
     if world == 1:
-        yield Ranks(device=device)
+        yield alone(config)
         return
+    device = device_of(config.device)
     if world > config.users:
         raise ConfigError(
             f"{world} processes share model.training.users: {config.users} a step; raise it or start fewer"
@@ -114,7 +119,5 @@ def joined(config: TrainingConfig) -> Iterator[Ranks]:
         device = torch.device("cuda", local)
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
-    try:
-        yield Ranks(rank, world, device)
-    finally:
-        dist.destroy_process_group()
+    yield Ranks(rank, world, device)
+    dist.destroy_process_group()  # not after an error: it could wait for processes that are gone

@@ -7,6 +7,7 @@ which says what became of each process, and leaves that in FOLDER for `in_proces
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -87,7 +88,7 @@ def _call(command: list[str]) -> int:
 
 
 def main(argv: list[str]) -> int:
-    """Run torchrun; 1 if a process failed, with the reason in the folder and on standard error."""
+    """Run torchrun; 1 if a process failed, with the reason left in the folder."""
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import parse_args, run
@@ -95,12 +96,12 @@ def main(argv: list[str]) -> int:
     folder, count, worker, root = Path(argv[0]), int(argv[1]), argv[2], argv[3]
     end_with_parent()
     # Each process its part of the cores; torchrun would give it one.
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // count)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
     try:
         run(parse_args(["--standalone", f"--nproc-per-node={count}", "-m", worker, str(folder), root]))
     except ChildFailedError as error:
-        write_json(folder / FAILURE, _said({r: (f.exitcode, f.message) for r, f in error.failures.items()},
-                                           error.get_first_failure()[0], count))  # fmt: skip
+        failures = {rank: (failure.exitcode, failure.message) for rank, failure in error.failures.items()}
+        write_json(folder / FAILURE, _said(failures, error.get_first_failure()[0], count))
         return 1
     except SignalException as error:
         print(f"training in {count} processes: {error}", file=sys.stderr)
@@ -109,13 +110,11 @@ def main(argv: list[str]) -> int:
 
 
 def _said(failures: dict[int, tuple[int, str]], first: int, count: int) -> str:
-    """One sentence on what ended training. A killed process comes before those that then missed it."""
+    """What ended training, in a sentence. A killed process comes before those that then missed it."""
     killed = [rank for rank, (status, _) in failures.items() if status < 0 and status != ENDED]
     rank = killed[0] if killed else first
     status, message = failures[rank]
     if status < 0:
-        import signal
-
         how = f"was killed by {signal.Signals(-status).name}"
         mend = "run it again to go on from the last checkpoint"
         if -status == signal.SIGKILL:
