@@ -14,12 +14,16 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from instructue.config import Config
 from instructue.errors import InstructUEError
 from instructue.files import remove, replacing, write_json
 from instructue.paths import Paths
 from instructue.report import StageReport
+
+if TYPE_CHECKING:
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
 CONFIG, REPORT, FAILURE = "config.json", "report.json", "failure.json"
 WORKER = "instructue.training.worker"
@@ -100,8 +104,7 @@ def main(argv: list[str]) -> int:
     try:
         run(parse_args(["--standalone", f"--nproc-per-node={count}", "-m", worker, str(folder), root]))
     except ChildFailedError as error:
-        failures = {rank: (failure.exitcode, failure.message) for rank, failure in error.failures.items()}
-        write_json(folder / FAILURE, _said(failures, error.get_first_failure()[0], count))
+        write_json(folder / FAILURE, said_of(error, count))
         return 1
     except SignalException as error:
         print(f"training in {count} processes: {error}", file=sys.stderr)
@@ -109,18 +112,23 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _said(failures: dict[int, tuple[int, str]], first: int, count: int) -> str:
+def said_of(error: "ChildFailedError", count: int) -> str:
     """What ended training, in a sentence. A killed process comes before those that then missed it."""
-    killed = [rank for rank, (status, _) in failures.items() if status < 0 and status != ENDED]
+    first, _ = error.get_first_failure()
+    killed = [rank for rank, failure in error.failures.items() if failure.exitcode < 0 and failure.exitcode != ENDED]
     rank = killed[0] if killed else first
-    status, message = failures[rank]
-    if status < 0:
-        how = f"was killed by {signal.Signals(-status).name}"
-        mend = "run it again to go on from the last checkpoint"
-        if -status == signal.SIGKILL:
-            mend = "if nobody did, memory ran out: lower model.training.micro_batch or processes; " + mend
-        return f"training process {rank} of {count} {how} and the others were ended; {mend}"
-    return f"training process {rank} of {count} failed and the others were ended: {message}"
+    failure = error.failures[rank]
+    who = f"training process {rank} of {count}"
+    if failure.exitcode < 0:
+        memory = "if nobody did, memory ran out: lower model.training.micro_batch or processes; "
+        mend = (
+            memory if failure.exitcode == -signal.SIGKILL else ""
+        ) + "run it again to go on from the last checkpoint"
+        return f"{who} was killed by {signal.Signals(-failure.exitcode).name} and the others were ended; {mend}"
+    # A dict if an exception was recorded, a hint to record them if none was.
+    message: Any = failure.message
+    how = message["message"] if isinstance(message, dict) else f"it ended with status {failure.exitcode}; see its log"
+    return f"{who} failed and the others were ended: {how}"
 
 
 if __name__ == "__main__":
