@@ -4,6 +4,7 @@ Trains on the text vectors that the test left beside FOLDER, stops after a step,
 says in a report how it went. Then rank 1 is killed while rank 0 waits for it.
 """
 
+import contextlib
 import os
 import signal
 import sys
@@ -20,7 +21,8 @@ class Stopped(Exception):
     pass
 
 
-def attempt(config, paths, ranks, folder: Path, on_step):
+def prepare(config, paths, ranks, folder: Path):
+    """The network and the batches of this process."""
     import numpy as np
     import polars as pl
 
@@ -29,7 +31,6 @@ def attempt(config, paths, ranks, folder: Path, on_step):
     from instructue.training.batches import Batches, TextVectors
     from instructue.training.build import build
     from instructue.training.fit import load_triplets
-    from instructue.training.loop import Trainer, train
 
     tables = load_tables(config, paths)
     parts = build(config.model, tables, paths)
@@ -37,16 +38,14 @@ def attempt(config, paths, ranks, folder: Path, on_step):
     texts = pl.read_parquet(folder / "texts.parquet")["text"].to_list()
     vectors = TextVectors(texts, ranks.from_first(lambda: np.load(folder / "vectors.npy")))
     plan = plan_steps(triplets, config.model.training)
-    batches = Batches(parts.packer, triplets, plan, vectors, config.model, 0.1, ranks)
-    trainer = Trainer(parts.model, config.model.training, parts.dtype, ranks)
-    train(trainer, batches, folder / "checkpoints", "one run", on_step)
-    return trainer.history
+    return parts, Batches(parts.packer, triplets, plan, vectors, config.model, 0.1, ranks)
 
 
 def main(folder: Path, root: Path) -> None:
     from instructue.config import Config
     from instructue.paths import Paths
     from instructue.training.distributed import joined
+    from instructue.training.loop import Trainer, train
 
     config = Config.model_validate_json((folder / CONFIG).read_text())
     seen: list[dict] = []
@@ -57,10 +56,13 @@ def main(folder: Path, root: Path) -> None:
             raise Stopped
 
     with joined(config.model.training) as ranks:
-        try:
-            attempt(config, Paths(root), ranks, folder.parent, stop)
-        except Stopped:
-            history = attempt(config, Paths(root), ranks, folder.parent, None)
+        parts, batches = prepare(config, Paths(root), ranks, folder.parent)
+        for on_step in (stop, None):
+            # The second one starts from other weights than a fresh process would: all must come from the checkpoint.
+            trainer = Trainer(parts.model, config.model.training, parts.dtype, ranks)
+            with contextlib.suppress(Stopped):
+                train(trainer, batches, folder.parent / "checkpoints", "one run", on_step)
+        history = trainer.history
         if ranks.first:
             leave_report(folder, StageReport("model", tables={"history": history, "before": seen}))
         ranks.agree(0, "that the report is written")
