@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import logging
+import os
 import sys
 import time
 from pathlib import Path
@@ -12,6 +13,7 @@ import yaml
 from instructue.config import Config, load_config, with_variant
 from instructue.errors import ConfigError, InstructUEError
 from instructue.paths import Paths
+from instructue.progress import speaks
 from instructue.stages import STAGES
 from instructue.telemetry import hub_off, telemetry_off
 
@@ -22,6 +24,7 @@ the chain, in order:
 examples:
   python -m instructue sources                    read the data set's tables into data/staged
   python -m instructue model --variant debug      the same stage, small: minutes become seconds
+  torchrun --standalone --nproc_per_node=2 -m instructue model      train in two processes (docs/training.md)
   python -m instructue userqa --estimate          what wording the questions would cost, before it does
   python -m instructue evaluate --task buy4w_coffee --method instructue --method tfidf_lr
   python -m instructue evaluate --tasks ours.tasks.yaml   your own tasks (docs/tasks.md), all methods, same report
@@ -120,6 +123,8 @@ def run_stage(args: argparse.Namespace) -> int:
     started = time.monotonic()
     with contextlib.chdir(paths.root):  # so that folders named in params.yaml are relative to the root
         report = STAGES[args.verb](config, paths)
+    if not speaks():
+        return 0
     print("\n".join(summary(report, time.monotonic() - started)))
     return 0
 
@@ -187,8 +192,11 @@ def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(
         level=logging.DEBUG if args.verbose else logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
     )
-    logging.getLogger("instructue").setLevel(logging.DEBUG if args.verbose else logging.INFO)
+    quiet = logging.INFO if speaks() else logging.WARNING
+    logging.getLogger("instructue").setLevel(logging.DEBUG if args.verbose else quiet)
     try:
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1 and args.verb != "model":
+            raise ConfigError("torchrun started this in several processes; only the model stage can share its work")
         return args.do(args)
     except InstructUEError as error:
         print(f"{args.verb}: {error}", file=sys.stderr)

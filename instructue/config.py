@@ -138,8 +138,20 @@ class TrainingConfig(Section):
         gt=0, le=1, description="InfoNCE temperature at the start; learnt, bounded below by 0.01"
     )
     dtype: Literal["bfloat16", "float32"] = Field(description="Arithmetic of the frozen language model")
+    micro_batch: int = Field(
+        ge=0,
+        description="Histories per forward pass: a step takes less memory, its gradient is the same; 0: all at once",
+    )
+    processes: int = Field(ge=1, le=64, description="Processes that share each step's histories, started by torchrun")
+    device: Literal["auto", "cpu", "cuda"] = Field(description="Where training computes; auto: a GPU if there is one")
     checkpoint_every: int = Field(ge=1, description="Steps between checkpoints that a killed run resumes from")
     seed: int = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _each_process_has_histories(self) -> "TrainingConfig":
+        if self.processes > self.users:
+            raise ValueError(f"processes {self.processes} share {self.users} users a step; lower one, raise the other")
+        return self
 
     @model_validator(mode="after")
     def _answers_are_written(self) -> "TrainingConfig":
