@@ -18,7 +18,7 @@ from instructue.paths import Paths
 from instructue.report import StageReport
 from instructue.sources.tables import Tables, load_tables
 from instructue.training.batches import Batches, TextVectors
-from instructue.training.build import Parts, base_model_digest, build, texts_digest
+from instructue.training.build import Parts, base_model_digests, build, texts_digest
 from instructue.training.curves import draw_curves
 from instructue.training.distributed import ALONE, Ranks, joined, started_by_torchrun
 from instructue.training.launch import in_processes
@@ -63,9 +63,9 @@ def _fit(config: Config, paths: Paths, ranks: Ranks) -> StageReport:
         train(trainer, batches, checkpoints, fingerprint, on_step)
         if mlflow:
             settings = {
-                "base_model": base_model_digest(paths),
+                **base_model_digests(paths),
                 "texts": texts_digest(tables),
-                "network": config.model.network.model_dump(),
+                **config.model.model_dump(),
                 "mlflow_run": run_id,
                 "data": hashes,
             }
@@ -81,7 +81,7 @@ def _fit(config: Config, paths: Paths, ranks: Ranks) -> StageReport:
 def _fingerprint(model: ModelConfig, hashes: dict[str, str], paths: Paths) -> str:
     """What a checkpoint must be of to go on from it. How a step is computed may differ: its result is the same."""
     shaping = model.model_dump(exclude={"training": {"micro_batch", "processes", "device"}})
-    return hashlib.sha256(json.dumps([shaping, hashes, base_model_digest(paths)]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([shaping, hashes, base_model_digests(paths)]).encode()).hexdigest()
 
 
 def load_triplets(paths: Paths, tables: Tables) -> pl.DataFrame:
