@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from data_checks.outcome import CheckOutcome
+from data_checks.record import suite_record
 from instructue.paths import Paths
 from instructue.report import StageReport
 from orchestration import checks, metadata, records
@@ -32,14 +33,14 @@ def outcome(name: str, *, passed: bool, blocking: bool = True, bad: tuple[int, .
     ids=["green", "warning lets go on", "error stops"],
 )
 def test_a_suite_becomes_one_check(outcomes, passed, severity):
-    result = checks.result(KEY, checks.suite_of(outcomes))
+    result = checks.result(KEY, suite_record(outcomes))
     assert (result.passed, result.severity.value) == (passed, severity)
     assert result.metadata["rows checked"].value == 100
     assert len(result.metadata["expectations"].records) == len(outcomes)
 
 
 def test_a_failed_check_shows_what_was_found_first():
-    suite = checks.suite_of([outcome("a", passed=True), outcome("b", passed=False, bad=(4, 7))])
+    suite = suite_record([outcome("a", passed=True), outcome("b", passed=False, bad=(4, 7))])
     result = checks.result(KEY, suite)
     assert result.metadata["expectations"].records[0].data["verdict"] == "failed"
     assert [r.data["position"] for r in result.metadata["first bad rows"].records] == [4, 7]
