@@ -15,8 +15,12 @@ LONGEST = 2000  # characters; an event is read in a few words
 
 # Control characters but tab and line breaks, and marks that turn text around. What joins emoji together is none.
 STEERING = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x{9f}\x{202a}-\x{202e}\x{2066}-\x{2069}\x{feff}]"
-# A byte that was no character, and UTF-8 read as a one-byte code: a lead byte's letter, then a continuation's sign.
-GARBLED = r"\x{fffd}|[\x{c2}\x{c3}][\x{80}-\x{bf}]|\x{e2}\x{20ac}|\x{f0}\x{178}"
+# A byte that was no character, and UTF-8 read as a one-byte code: a lead byte's letter (queries lower it), then what a
+# continuation byte looks like; quotation marks and the hard space may follow such a letter in good Portuguese.
+GARBLED = (
+    r"\x{fffd}|[\x{c2}\x{c3}\x{e2}\x{e3}][\x{80}-\x{9f}\x{a1}-\x{aa}\x{ac}-\x{ba}\x{bc}-\x{bf}]"
+    r"|\x{e2}\x{20ac}|\x{f0}[\x{178}\x{ff}]"
+)
 # What speaks to a language model and not about an event. Models only ever read it as text; so it warns.
 PROMPT = (
     r"(?i)\b(ignore|disregard|forget)\b.{0,30}\b(instructions?|prompts?|rules)\b|<\|[a-z_]+\|>|\[/?inst\]"

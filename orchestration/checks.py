@@ -10,6 +10,7 @@ from instructue.config import Config
 from instructue.errors import DataError, ValidationFailed
 from instructue.paths import Paths
 from orchestration.metadata import table
+from orchestration.pages import address
 from orchestration.records import Suite
 
 NAME = "expectations"
@@ -36,9 +37,11 @@ def judge_sources(_: Config, paths: Paths) -> dict[str, Suite]:
     """What the validation stage found, per source."""
     path = paths.validation_report / "results.json"
     try:
-        return json.loads(path.read_text(encoding="utf-8"))["sources"]
+        suites = json.loads(path.read_text(encoding="utf-8"))["sources"]
     except (OSError, ValueError, KeyError) as error:
         raise DataError(f"{path} cannot be read ({error}); run the validation stage again") from error
+    page = paths.validation_report / "index.html"
+    return {name: suite | {"page": address(f"{page}#{name}", paths.root)} for name, suite in suites.items()}
 
 
 def judge_userqa(config: Config, paths: Paths) -> dict[str, Suite]:
@@ -88,6 +91,8 @@ def result(key: dg.AssetKey, suite: Suite) -> dg.AssetCheckResult:
     metadata: dict[str, Any] = {"rows checked": suite["read"], "expectations": table(shown)}
     if bad:
         metadata["first bad rows"] = table(bad[:SHOWN])
+    if suite.get("page"):
+        metadata["results page"] = dg.MetadataValue.url(suite["page"])
     held = len(suite["expectations"]) - len(broken)
     said = f"{held} of {len(suite['expectations'])} expectations hold on {suite['read']:,} rows"
     return dg.AssetCheckResult(
