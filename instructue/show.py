@@ -17,7 +17,9 @@ from rich.table import Table
 from instructue.config import Config
 from instructue.errors import DataError
 from instructue.report import StageReport
-from instructue.sources.quarantine import Quarantine
+
+if typing.TYPE_CHECKING:
+    from instructue.sources.quarantine import Quarantine
 
 OURS = "instructue"
 
@@ -163,7 +165,7 @@ def _cell(row: dict[str, Any] | None, best: float | None) -> str:
     return f"[bold]{shown}[/bold]" if row["value"] == best else shown
 
 
-def print_quarantine(found: Quarantine, page: Path, limit: int) -> None:
+def print_quarantine(found: "Quarantine", page: Path, limit: int) -> None:
     """Counts per source, counts per broken rule, and the first `limit` rows."""
     out = console()
     table = Table("source", "read", "kept", "quarantined", box=None, header_style="bold", pad_edge=False)
