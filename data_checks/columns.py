@@ -64,6 +64,8 @@ def repeats(rows: pl.DataFrame, key: list[str]) -> np.ndarray:
 
 def values(rows: pl.DataFrame, columns: list[str], bad: np.ndarray) -> list[str]:
     """What stands in the columns at the bad rows, as text that is short and can be printed."""
+    if not len(bad):
+        return []
     texts = {c: _shown(rows[c].gather(bad)) for c in columns}
     if len(texts) == 1:
         return next(iter(texts.values())).to_list()

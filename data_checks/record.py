@@ -48,6 +48,8 @@ def worst(outcomes: Sequence[CheckOutcome]) -> str:
 def first_bad_rows(outcome: CheckOutcome, table: pl.DataFrame | None = None) -> list[dict[str, Any]]:
     """The first rows that break one expectation, in the order of the file if it is known."""
     positions = np.concatenate([outcome.bad, outcome.noted])
+    if not len(positions):
+        return []
     found = pl.DataFrame({"value": [*outcome.bad_values, *outcome.noted_values]}, schema={"value": pl.String})
     if table is None:
         return found.select(position=pl.Series(positions, dtype=pl.Int64), value="value").head(SHOWN).to_dicts()

@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from data_checks.clocks import local_times
 from data_checks.figures import clock, numbers, users, volume
 from data_checks.own_rules import OWN_RULES
 from data_checks.rules import (
@@ -56,7 +57,7 @@ def source_suite(
     rules, figures, sound = form(layout(dataset, source), dict(table.schema))
     rules, rows, own = [*rules, at_least_one_row()], table.select(sound), None
     if not rows.is_empty():
-        rows, own = _local(rows), readable(rows, texts)
+        rows, own = local_times(rows), readable(rows, texts)
         rows = _with_text_keys(source, rows, own)
         rules += [r for r in _row_rules(dataset, source) if set(r.columns) <= set(rows.columns)]
         rules += [] if own is None else [*_text_rules(dataset, source), *text_rules()]
@@ -88,11 +89,6 @@ def key_columns(dataset: DatasetSpec, source: SourceSpec) -> list[str]:
     """The key under its staged names; an attribute table is long, so there the attribute is part of it."""
     renamed = ["user" if c == dataset.user else c for c in source.key]
     return [*renamed, "attribute"] if source.kind == "attributes" else renamed
-
-
-def _local(rows: pl.DataFrame) -> pl.DataFrame:
-    """Times as naive local clock."""
-    return rows.with_columns(pl.col("time").dt.replace_time_zone(None)) if "time" in rows.columns else rows
 
 
 def _with_text_keys(source: SourceSpec, rows: pl.DataFrame, texts: pl.DataFrame | None) -> pl.DataFrame:
