@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from data_checks.columns import UNIQUE, Found, bad_rows, values
+from data_checks.columns import UNIQUE, bad_rows, values
 from data_checks.outcome import CheckOutcome
 from data_checks.rules import Rule
 
@@ -117,7 +117,7 @@ def _raised(result: Any) -> str:
     return "; ".join(str(p.get("exception_message"))[:200] for p in parts if p.get("raised_exception"))
 
 
-def _rows_of(bad: Found, said: list[str], rows: pl.DataFrame, texts: pl.DataFrame) -> tuple[np.ndarray, list[str]]:
+def _rows_of(bad: np.ndarray, said: list[str], rows: pl.DataFrame, texts: pl.DataFrame) -> tuple[np.ndarray, list[str]]:
     """The rows that have one of the bad texts, and what to say of each."""
     if not len(bad):
         return NONE, []
