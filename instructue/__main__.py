@@ -1,4 +1,4 @@
-"""python -m instructue STAGE: run one stage of the chain. Other verbs: evaluate, params, results, doctor."""
+"""python -m instructue STAGE: run a stage of the chain. Other verbs: evaluate, params, results, quarantine, doctor."""
 
 import argparse
 import contextlib
@@ -31,6 +31,8 @@ examples:
   python -m instructue params                     every knob of params.yaml: value, range, meaning
   python -m instructue params --variant debug --yaml > elsewhere/params.yaml
   python -m instructue results                    the table of results of the last evaluation
+  python -m instructue quarantine                 rows that the validation set aside: how many, which, and why
+  python -m instructue quarantine purchase --rule amount_in_range --rows 50
   python -m instructue doctor                     is this machine fit to run?
 
 One stage runs here whether or not it is up to date. `make run` (or `dvc repro`) runs the whole chain
@@ -70,9 +72,27 @@ def parser() -> argparse.ArgumentParser:
     params.set_defaults(do=show_params)
     results = verbs.add_parser("results", parents=[common], help="the table of results of the last evaluation")
     results.set_defaults(do=show_results)
+    _add_quarantine(verbs, common)
     doctor = verbs.add_parser("doctor", parents=[common], help="check this machine and this checkout, with mends")
     doctor.set_defaults(do=see_doctor)
     return top
+
+
+def _add_quarantine(
+    verbs: "argparse._SubParsersAction[argparse.ArgumentParser]", common: argparse.ArgumentParser
+) -> None:
+    said = "Show and count the rows that the last validation set aside."
+    further = (
+        "Each with its source, file, row number (from 0), the rule that it breaks and what stands there. All of them "
+        "lie in data/quarantine as Parquet. Mend the file and run `sources` and `validation` again, or go on without "
+        "these rows by validation.max_quarantined_share in params.yaml."
+    )
+    verb = verbs.add_parser("quarantine", parents=[common], help="the rows that the validation set aside, and why",
+                            description=f"{said} {further}")  # fmt: skip
+    verb.add_argument("source", nargs="?", metavar="SOURCE", help="only this source")
+    verb.add_argument("--rule", metavar="NAME", help="only rows that break this rule")
+    verb.add_argument("--rows", type=int, default=10, metavar="N", help="show so many rows (default: 10)")
+    verb.set_defaults(do=show_quarantine)
 
 
 def _add_evaluate(
@@ -169,6 +189,19 @@ def show_results(args: argparse.Namespace) -> int:
     from instructue.show import print_results
 
     print_results(Paths(args.root.resolve()).evaluation_report.with_suffix(".json"))
+    return 0
+
+
+def show_quarantine(args: argparse.Namespace) -> int:
+    """Print what was set aside."""
+    from instructue.show import print_quarantine
+    from instructue.sources.quarantine import read_quarantine
+
+    if args.rows < 0:
+        raise ConfigError(f"--rows {args.rows}: give 0 or more")
+    paths = Paths(args.root.resolve())
+    found = read_quarantine(paths).chosen(args.source, args.rule)
+    print_quarantine(found, paths.validation_report / "index.html", args.rows)
     return 0
 
 
