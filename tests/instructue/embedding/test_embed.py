@@ -7,7 +7,7 @@ import pytest
 from instructue.embedding.embed import GENERAL, OURS, embed_tasks
 from instructue.errors import ConfigError, DataError
 from instructue.files import replacing
-from instructue.network.checkpoint import SETTINGS, WEIGHTS
+from instructue.network.checkpoint import FORMAT, SETTINGS, WEIGHTS
 from instructue.sources.tables import load_tables
 from instructue.training.build import load
 
@@ -131,8 +131,10 @@ def test_a_damaged_bundle_and_a_foreign_shape_are_refused(trained, tmp_path):
     wider = config.model.model_copy(update={"network": config.model.network.model_copy(update={"dim": 64})})
     with pytest.raises(ConfigError, match="train again"):
         load(paths.model, wider, tables, paths)
-    newer = tmp_path / "newer"
-    shutil.copytree(paths.model, newer)
-    (newer / SETTINGS).write_text((newer / SETTINGS).read_text().replace('"format": 1', '"format": 99'))
-    with pytest.raises(ConfigError, match="newer version"):
-        load(newer, config.model, tables, paths)
+    other = tmp_path / "other"
+    shutil.copytree(paths.model, other)
+    written = (other / SETTINGS).read_text()
+    for number, says in ((99, "newer version"), (1, "older version.*train again")):
+        (other / SETTINGS).write_text(written.replace(f'"format": {FORMAT}', f'"format": {number}'))
+        with pytest.raises(ConfigError, match=says):
+            load(other, config.model, tables, paths)

@@ -138,7 +138,7 @@ def test_the_cause_is_named_not_what_followed_from_it(tmp_path, monkeypatch):
 
 def test_more_processes_than_histories_are_refused(asked, monkeypatch):
     config, paths = asked
-    with pytest.raises(ValueError, match="processes 5 share 4 users"):
+    with pytest.raises(ConfigError, match="processes 5 share 4 users"):
         with_training(config, processes=5)
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "5")
