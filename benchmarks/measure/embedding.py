@@ -108,9 +108,3 @@ class Embedding:
             plain = 1000 * once / len(few) / count
         share = ratio(t["product"], t["ours"], self.useful(examples, count) / product_flops())
         return Row(axis, value, each["ours"], each["separate"], plain, share)
-
-    def agreement(self, users: int) -> float:
-        """Smallest cosine between ours and the plain way's embeddings of the same users and questions."""
-        few = self.setup.histories("evaluation", users)
-        mine, theirs = self.ours(few, MANY).float(), self.plain(few, MANY, "sequence").float()
-        return torch.nn.functional.cosine_similarity(mine, theirs, dim=-1).min().item()

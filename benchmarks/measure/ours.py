@@ -4,8 +4,9 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop
 
+from instructue.batching.ahead import ahead
 from instructue.batching.features import HistoryFeatures
-from instructue.batching.packs import Ask
+from instructue.batching.packs import Ask, Pack
 from instructue.config import NetworkConfig
 from instructue.paths import Paths
 from instructue.training.batches import Batches
@@ -16,13 +17,16 @@ from measure.flops import Sizes, Work, packed_work
 def embed(
     parts: Parts, network: NetworkConfig, examples: np.ndarray, questions: list[str], known: np.ndarray, batch: int
 ) -> torch.Tensor:
-    """[B, K, E], `batch` histories a pass."""
+    """[B, K, E], `batch` histories a pass, the next being packed meanwhile, as the embeddings stage does."""
     parts.model.eval()
-    out = []
-    for start in range(0, len(examples), batch):
-        rows = examples[start : start + batch]
+
+    def packed(number: int) -> Pack:
+        rows = examples[number * batch : (number + 1) * batch]
         ask = Ask([questions] * len(rows), np.stack([known] * len(rows)), None, network.instruction_tokens)
-        pack = parts.packer.pack(rows, [ask])
+        return parts.packer.pack(rows, [ask])
+
+    out = []
+    for _, pack in ahead(packed, range(-(-len(examples) // batch))):
         with torch.inference_mode(), torch.autocast("cpu", dtype=parts.dtype, enabled=parts.dtype != torch.float32):
             out.append(parts.model(pack).embeddings[0])
     return torch.cat(out)

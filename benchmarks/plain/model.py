@@ -2,7 +2,8 @@
 
 The same network with the same weights: the language model is loaded anew (peft, attention `sdpa`) and given the
 LoRA weights of ours, the small parts are copies. Where code of this kind has a choice, the quicker one is taken: all in
-the configured dtype, no float32 copies by peft, the language model's head only where an answer's token is asked.
+the configured dtype, no float32 copies by peft, the language model's head only where an answer's token is asked. It
+has no evidence beside the language model: those numbers stay zero and cost it nothing.
 """
 
 import copy
@@ -73,10 +74,11 @@ class PlainModel(nn.Module):
 
     def _embedding(self, user_ND: Tensor, place_NC: Tensor) -> Tensor:
         with torch.autocast(user_ND.device.type, enabled=False):
-            told = F.normalize(self.head(user_ND.float()), dim=-1)
-            if not self.shape.map_width:
-                return told
-            return torch.cat([told, F.normalize(self.map_head(place_NC), dim=-1)], -1) * 0.5**0.5
+            parts = [F.normalize(self.head(user_ND.float()), dim=-1)]
+            if self.shape.map_width:
+                parts.append(F.normalize(self.map_head(place_NC), dim=-1))
+            missing = self.shape.dim - sum(part.shape[-1] for part in parts)
+            return F.normalize(torch.cat([*parts, parts[0].new_zeros(len(user_ND), missing)], -1), dim=-1)
 
     def embed_answers(self, vectors_AV: Tensor) -> Tensor:
         return F.normalize(self.answer_head(vectors_AV), dim=-1)

@@ -149,6 +149,6 @@ def _tokens(parts: Parts, network: NetworkConfig, instructions: list[str], answe
         said = answers[n] if answers else None
         answer = [*packer.tokens_of(said)[: network.answer_tokens], packer.end_id] if said is not None else []
         at, end = len(instruction), len(instruction) + 1 + len(answer)
-        ids[n, :end] = [*instruction, packer.user_id, *answer]
+        ids[n, :end] = [*instruction, packer.pad_id, *answer]
         used[n, :end], users[n], target[n, at : at + len(answer)] = True, at, answer
     return ids, used, users, target

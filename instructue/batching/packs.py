@@ -92,10 +92,11 @@ class Packer:
         attribute_BA[attribute_BA >= 0] += made
         made += len(attributes.source_N)
         parts += [telling, attributes]
+        seen = features.seen(distinct)
         number, vectors = distinct_instructions(groups, features.vectors.shape[1])
         segments = []
         for ask in groups:
-            tokens, slots = self._retrieve(distinct, ask)
+            tokens, slots = self._retrieve(distinct, seen[0], ask)
             slots[slots >= 0] += made
             made += len(tokens.source_N)
             parts.append(tokens)
@@ -114,7 +115,7 @@ class Packer:
                 prefix,
                 whole_BS,
                 features.coordinates(distinct),
-                *features.seen(distinct),
+                *seen,
                 np.asarray([token for text in said for token in text], np.int64),
                 np.asarray([len(text) for text in said], np.int64),
                 vectors,
@@ -131,24 +132,23 @@ class Packer:
             self._best |= {asked[row][0]: float(best) for row, best in zip(new, found, strict=True)}
         return np.asarray([self._best[text] for text, _ in asked], np.float32)
 
-    def _retrieve(self, distinct: Distinct, ask: "Ask") -> tuple[Tokens, np.ndarray]:
+    def _retrieve(self, distinct: Distinct, seen_BMV: np.ndarray, ask: "Ask") -> tuple[Tokens, np.ndarray]:
         """The texts of each whole history nearest to each instruction, by cosine; none for the general segment."""
         B, K = len(ask.instructions), len(ask.instructions[0])
         keep = self.retrieved if ask.vectors is not None else 0
         slots = np.full((B, K, keep), -1, np.int64)
-        rows, similarity = [], []
-        for b in range(B) if keep else ():
-            span = slice(distinct.bounds[b], distinct.bounds[b + 1])
-            near_Kn = ask.vectors[b] @ self.features.vectors[distinct.text[span]].T
-            found = min(keep, near_Kn.shape[1])
-            best = np.argsort(-near_Kn, axis=1, kind="stable")[:, :found]
-            slots[b, :, :found] = len(rows) + np.arange(K * found).reshape(K, found)
-            rows.extend((span.start + best).ravel())
-            similarity.extend(np.take_along_axis(near_Kn, best, 1).ravel())
-        tokens = self.features.tokens_of(
-            distinct, np.asarray(rows, np.int64), self.features.roles.retrieved, np.asarray(similarity, np.float32)
-        )
-        return tokens, slots
+        rows, similarity = np.zeros(0, np.int64), np.zeros(0, np.float32)
+        if keep and seen_BMV.shape[1]:
+            length_B = np.diff(distinct.bounds)
+            # Rounded, so that which of two equal texts comes first does not hang on who else is in the batch.
+            near_BKM = np.round(ask.vectors @ seen_BMV.transpose(0, 2, 1), 5)
+            near_BKM = np.where(np.arange(seen_BMV.shape[1]) < length_B[:, None, None], near_BKM, -np.inf)
+            best_BKQ = np.argsort(-near_BKM, axis=2, kind="stable")[:, :, :keep]
+            found_BKQ = best_BKQ < length_B[:, None, None]
+            slots[:, :, : best_BKQ.shape[2]][found_BKQ] = np.arange(found_BKQ.sum())
+            rows = (distinct.bounds[:-1, None, None] + best_BKQ)[found_BKQ]
+            similarity = np.take_along_axis(near_BKM, best_BKQ, 2)[found_BKQ].astype(np.float32)
+        return self.features.tokens_of(distinct, rows, self.features.roles.retrieved, similarity), slots
 
     def _segments(self, ask: "Ask", slots: np.ndarray, number: dict[tuple[str, int], int]) -> Segments:
         B, K = len(ask.instructions), len(ask.instructions[0])

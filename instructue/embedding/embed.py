@@ -6,7 +6,8 @@ import numpy as np
 import polars as pl
 import torch
 
-from instructue.batching.packs import Ask
+from instructue.batching.ahead import ahead
+from instructue.batching.packs import Ask, Pack
 from instructue.config import Config
 from instructue.errors import DataError, LeakageError
 from instructue.files import replacing
@@ -127,10 +128,15 @@ def embed_jobs(
     tasks = rows["task"].to_list()
     names = parts.features.names
     parts.model.eval()
-    for job in track(jobs, f"embedding users ({method})"):
+
+    def packed(number: int) -> Pack:
+        job = jobs[number]
         hidden = np.tile(np.isin(names, job.hidden), (len(job.examples), 1))
         ask = _ask(job.instructions, known, config.model.network.instruction_tokens)
-        pack = parts.packer.pack(job.examples, [Ask.general(len(job.examples)), ask], hidden)
+        return parts.packer.pack(job.examples, [Ask.general(len(job.examples)), ask], hidden)
+
+    made = ahead(packed, range(len(jobs)))
+    for (_, pack), job in zip(made, track(jobs, f"embedding users ({method})"), strict=True):
         with torch.inference_mode(), torch.autocast("cpu", dtype=parts.dtype, enabled=parts.dtype != torch.float32):
             output = parts.model(pack)
         told = output.embeddings[1].float().numpy()

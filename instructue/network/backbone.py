@@ -24,8 +24,18 @@ def _attend(module, query, key, value, attention_mask, scaling, dropout=0.0, *, 
 
 
 def _fused(self, x: Tensor) -> Tensor:
-    """peft's LoRA product without its copies: what is added and scaled is added and scaled inside one product."""
+    """peft's LoRA product without its copies: what is added and scaled is added and scaled inside one product.
+
+    Where nothing can be learnt (inference mode), the update is added to the weights once and kept.
+    """
     down, up = (part["default"].weight for part in (self.lora_A, self.lora_B))
+    if torch.is_inference_mode_enabled():
+        made_of = (down._version, up._version)
+        if self.merged_weight is None or self.merged_weight[0] != made_of:
+            update = self.scaling["default"] * (up.float() @ down.float())
+            weight = self.base_layer.weight
+            self.merged_weight = made_of, (weight.float() + update).to(weight.dtype)
+        return F.linear(x, self.merged_weight[1])
     base = self.base_layer(x)
     added = torch.addmm(base.flatten(0, -2), F.linear(x, down).flatten(0, -2), up.T, alpha=self.scaling["default"])
     return added.view(base.shape)
@@ -55,7 +65,7 @@ class Backbone(nn.Module):
         self.peft = peft.get_peft_model(model, lora)
         for module in self.peft.modules():
             if isinstance(module, peft.tuners.lora.Linear):
-                module.forward = MethodType(_fused, module)
+                module.forward, module.merged_weight = MethodType(_fused, module), None
         self.width: int = model.config.hidden_size
 
     @property

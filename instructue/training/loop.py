@@ -3,14 +3,14 @@
 docs/training.md says what a step does, in one process and in several.
 """
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
 
+from instructue.batching.ahead import ahead
 from instructue.config import TrainingConfig
 from instructue.files import replacing
 from instructue.network.checkpoint import load_trainable_state, trainable_state
@@ -166,7 +166,7 @@ def train(
     trainer.ranks.agree(done, "the step to go on from")
     numbers = range(done, len(batches))
     said = "training" if not done else f"training on from step {done}"
-    for number, batch in track(ahead(batches, numbers), said, len(numbers)):
+    for number, batch in track(ahead(batches.__getitem__, numbers), said, len(numbers)):
         figures = trainer.step(number, batch)
         trainer.history.append(figures)
         if on_step:
@@ -174,20 +174,6 @@ def train(
         if trainer.ranks.first and (number + 1) % trainer.config.checkpoint_every == 0 and number + 1 < len(batches):
             trainer.save(checkpoints, fingerprint)
     trainer.model.to("cpu")  # where all that reads histories feeds it
-
-
-def ahead(batches: Batches, numbers: range) -> Iterator[tuple[int, Batch]]:
-    """(number, batch) in order, the next batch being made by a second thread while this one is computed.
-
-    Making a batch touches no state that computing does, so the result is the same. Its exceptions are raised here.
-    """
-    with ThreadPoolExecutor(1, "batches") as thread:
-        coming = thread.submit(batches.__getitem__, numbers[0]) if numbers else None
-        for number in numbers:
-            assert coming is not None
-            batch = coming.result()
-            coming = thread.submit(batches.__getitem__, number + 1) if number + 1 in numbers else None
-            yield number, batch
 
 
 def _counts(chunk: Chunk) -> torch.Tensor:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import pytest
 import torch
 
+from instructue.batching.ahead import ahead
 from instructue.training.devices import moved
-from instructue.training.loop import ahead
 
 
 class Steps:
@@ -18,7 +18,7 @@ class Steps:
         self.made: list[int] = []
         self.threads: set[threading.Thread] = set()
 
-    def __getitem__(self, number: int) -> int:
+    def make(self, number: int) -> int:
         if number == 3:
             raise KeyError("planted")
         self.made.append(number)
@@ -29,7 +29,7 @@ class Steps:
 def test_the_next_batch_is_made_meanwhile_and_no_further_one():
     steps = Steps()
     given = []
-    for number, batch in ahead(steps, range(3)):
+    for number, batch in ahead(steps.make, range(3)):
         until = time.monotonic() + 10
         while len(steps.made) < min(number + 2, 3) and time.monotonic() < until:
             time.sleep(0.001)
@@ -38,20 +38,20 @@ def test_the_next_batch_is_made_meanwhile_and_no_further_one():
         given.append((number, batch))
     assert given == [(0, 0), (1, 10), (2, 20)]
     assert threading.current_thread() not in steps.threads and len(steps.threads) == 1
-    assert not list(ahead(steps, range(2, 2)))
+    assert not list(ahead(steps.make, range(2, 2)))
 
 
 def test_an_error_in_making_a_batch_arrives_at_its_step():
     given = []
     with pytest.raises(KeyError, match="planted"):
-        for number, _ in ahead(Steps(), range(1, 5)):
+        for number, _ in ahead(Steps().make, range(1, 5)):
             given.append(number)
     assert given == [1, 2]
 
 
 def test_stopping_early_leaves_no_thread():
     steps = Steps()
-    for _ in ahead(steps, range(3)):
+    for _ in ahead(steps.make, range(3)):
         break
     assert not [t for t in steps.threads if t.is_alive()]
 
