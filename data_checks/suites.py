@@ -108,8 +108,8 @@ def _row_rules(dataset: DatasetSpec, source: SourceSpec, texts: pl.DataFrame) ->
         return [*rules, among("attribute_known", sentence, "attribute", source.attributes, "a described attribute")]
     for name, words in source.maps.items():
         also = [
-            file
-            for table, file in dataset.tables.items()
+            dataset.table(table).place
+            for table in dataset.tables
             if table != source.file and re.search(rf"\b{table}\b", source.query)
         ]
         hint = f" (the code may come from {', '.join(also)})" if also else ""

@@ -1,4 +1,4 @@
-"""python -m instructue STAGE: run one stage of the chain. Other verbs: evaluate, params, results, doctor."""
+"""python -m instructue STAGE: run one stage of the chain. Other verbs: see --help."""
 
 import argparse
 import contextlib
@@ -13,6 +13,7 @@ from instructue.config import Config, load_config, with_variant
 from instructue.errors import ConfigError, InstructUEError
 from instructue.paths import Paths
 from instructue.stages import STAGES
+from instructue.superapp.command import add_superapp
 from instructue.telemetry import hub_off, telemetry_off
 
 EXAMPLES = """
@@ -25,6 +26,9 @@ examples:
   python -m instructue userqa --estimate          what wording the questions would cost, before it does
   python -m instructue evaluate --task buy4w_coffee --method instructue --method tfidf_lr
   python -m instructue evaluate --tasks ours.tasks.yaml   your own tasks (docs/tasks.md), all methods, same report
+  python -m instructue init logs/ --out shop.yaml describe your own files: looks at them and proposes (docs/sources.md)
+  python -m instructue describe shop.yaml         what is in them: events per month, missing values, texts
+  python -m instructue superapp --users 2000 --out data/superapp   a made-up data set whose best results are known
   python -m instructue params                     every knob of params.yaml: value, range, meaning
   python -m instructue params --variant debug --yaml > elsewhere/params.yaml
   python -m instructue results                    the table of results of the last evaluation
@@ -36,7 +40,7 @@ and skips what is up to date.
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line: one sub-command per stage, and three verbs."""
+    """The command line: one sub-command per stage, and the other verbs."""
     epilog = EXAMPLES.format(chain=" > ".join(STAGES))
     top = argparse.ArgumentParser(
         prog="python -m instructue",
@@ -62,6 +66,7 @@ def parser() -> argparse.ArgumentParser:
             )
             verb.set_defaults(do=run_userqa)
     _add_evaluate(verbs, common)
+    _add_sources(verbs, common)
     params = verbs.add_parser("params", parents=[common], help="every knob with its value, range and meaning")
     params.add_argument("--yaml", action="store_true", help="print as a params.yaml, the variant applied")
     params.set_defaults(do=show_params)
@@ -90,6 +95,65 @@ def _add_evaluate(
         help="embeddings of your own method (user, vector)",
     )
     verb.set_defaults(do=run_evaluate)
+
+
+def _add_sources(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]", common: argparse.ArgumentParser) -> None:
+    """Verbs about a team's own data, and about made-up data."""
+
+    def add(name: str, said: str, more: str, example: str) -> argparse.ArgumentParser:
+        return verbs.add_parser(
+            name, parents=[common], help=f"{said[0].lower()}{said[1:-1]}", description=f"{said} {more}",
+            epilog=f"example:\n  {example}", formatter_class=argparse.RawDescriptionHelpFormatter,
+        )  # fmt: skip
+
+    verb = add(
+        "init", "Look at a folder of files or a database and propose a description.",
+        "Writes NAME.yaml, with the reason\nof each guess beside it, NAME.tasks.yaml and NAME.params.yaml, "
+        "and reads rows through them. docs/sources.md explains the rest.",
+        "python -m instructue init logs/ --out shop.yaml; then edit the lines with CHECK, and `make run DATASET=shop`",
+    )  # fmt: skip
+    place = "folder of CSV, Parquet or JSON lines files, a .duckdb or .sqlite file, or env:VARIABLE (PostgreSQL's URL)"
+    verb.add_argument("place", metavar="PLACE", help=place)
+    verb.add_argument("--out", type=Path, metavar="NAME.yaml", help="what to write (default: the place's name, here)")
+    verb.set_defaults(do=run_init)
+    verb = add(
+        "describe", "Show what is in a data set before training.",
+        "Events per source and month, users, missing values, texts,\nlengths of histories: in the terminal, "
+        "and with plots in reports/describe-NAME.html.",
+        "python -m instructue describe shop.yaml",
+    )  # fmt: skip
+    verb.add_argument("dataset", nargs="?", metavar="NAME", help="a described data set or a path (default: params.yaml's)")
+    verb.set_defaults(do=run_describe)
+    add_superapp(add(
+        "superapp", "Make up the data of a super-app, of any size, whose best attainable results are known.",
+        "\ndocs/superapp.md says what is in it.",
+        "python -m instructue superapp --users 2000 --out data/superapp; then `make run DATASET=data/superapp/superapp`",
+    ))  # fmt: skip
+
+
+def run_init(args: argparse.Namespace) -> int:
+    """Propose a description and say how to go on."""
+    from instructue.sources.init.run import default_out, init, show
+
+    with contextlib.chdir(args.root):
+        out = args.out or default_out(args.place)
+        print(show(init(args.place, out), out))
+    return 0
+
+
+def run_describe(args: argparse.Namespace) -> int:
+    """Show a data set's figures, and say where the page is."""
+    from instructue.sources.describe.show import show_dataset
+
+    paths = Paths(args.root.resolve())
+    with contextlib.chdir(paths.root):
+        if args.dataset:
+            page = show_dataset(args.dataset, paths)
+        else:
+            data = load_config(paths.params, args.variant).data
+            page = show_dataset(data.description(), paths, data.folder)
+    print(f"page: {page}")
+    return 0
 
 
 def run_evaluate(args: argparse.Namespace) -> int:

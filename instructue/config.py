@@ -13,6 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from instructue.errors import ConfigError
 
 
+OURS = "instructue/datasets"  # in a checkout; elsewhere the installed package has them
+
+
 class Section(BaseModel):
     """A section of params.yaml: unknown keys are refused, values cannot change after load."""
 
@@ -20,9 +23,19 @@ class Section(BaseModel):
 
 
 class DataConfig(Section):
-    dataset: str = Field(description="A data set described in instructue/datasets, or a path to a .yaml file")
+    dataset: str = Field(pattern=r"^[A-Za-z0-9_-]+$", description="Name of the data set; NAME.yaml describes it")
+    described_in: str = Field(
+        description="Folder of NAME.yaml and NAME.tasks.yaml, from the project's root; ours lie in instructue/datasets"
+    )
     folder: str | None = Field(description="Folder of the data files, in place of the described one; null keeps it")
     max_users: int = Field(ge=0, description="Keep at most this many users, chosen by a stable hash; 0 keeps all")
+
+    def description(self, root: Path = Path()) -> str:
+        """What load_dataset and load_tasks read, of the project in `root`: one of ours by name, else a path.
+
+        dvc.yaml follows the same file, as ${data.described_in}/${data.dataset}.yaml.
+        """
+        return self.dataset if self.described_in == OURS else str(root / self.described_in / f"{self.dataset}.yaml")
 
 
 class ModelSourceConfig(Section):
@@ -189,7 +202,9 @@ class StudiesConfig(Section):
         description="Which studies to run; losses trains two models more, unseen_users and taught one"
     )
     users: int = Field(ge=0, description="Users that following and robustness embed; 0 takes all")
-    tasks: list[str] = Field(description="Tasks that robustness is measured on")
+    tasks: list[str] = Field(
+        description="Tasks that robustness is measured on; empty takes the first three yes-or-no tasks"
+    )
     noise: list[float] = Field(description="Shares of irrelevant events in a history, each in [0, 0.95]")
     paraphrases: int = Field(ge=1, le=20, description="Other wordings of each task's instruction")
     seed: int = Field(ge=0)
@@ -232,19 +247,24 @@ def load_config(path: Path, variant: str | None = None) -> Config:
 
 def with_variant(raw: dict[str, Any], variant: str) -> dict[str, Any]:
     """A copy of raw params with the changes of one named variant applied."""
-    import copy
-
     variants = raw.get("variants") or {}
     if variant not in variants:
         raise ConfigError(f"no variant {variant!r} in params.yaml; it has {sorted(variants)}")
+    return with_changes(raw, variants[variant], f"variant {variant!r}")
+
+
+def with_changes(raw: dict[str, Any], changes: dict[str, Any], name: str) -> dict[str, Any]:
+    """A copy of raw params with `changes` {"section.key": value}; `name` is what an error calls their origin."""
+    import copy
+
     changed = copy.deepcopy(raw)
-    for dotted, value in variants[variant].items():
+    for dotted, value in changes.items():
         *sections, key = dotted.split(".")
         place = changed
         for section in sections:
             place = place.get(section) if isinstance(place, dict) else None
         if not isinstance(place, dict) or key not in place:
-            raise ConfigError(f"variant {variant!r} changes {dotted!r}, which is not in params.yaml")
+            raise ConfigError(f"{name} changes {dotted!r}, which is not in params.yaml")
         place[key] = value
     return changed
 

@@ -16,6 +16,7 @@ LAYERS = [
      "instructue.paths", "instructue.telemetry"],
     ["instructue.config"],
     ["instructue.models"],
+    ["instructue.superapp"],
     ["instructue.datasets", "instructue.sources"],
     ["instructue.userqa"],
     ["instructue.batching"],

@@ -48,7 +48,7 @@ def validate_and_publish(config: Config, paths: Paths) -> StageReport:
     Raises ValidationFailed, with all outcomes as `.outcomes` and the counts as `.report`, when a blocking expectation
     does not hold: what was published before then still stands. Raises DataError when `sources` has not run.
     """
-    dataset = load_dataset(config.data.dataset)
+    dataset = load_dataset(config.data.description())
     validate = _validator(config.validation.validator)
     tables = {s.name: _staged(paths.table(s.name, staged=True)) for s in dataset.sources}
     texts = _staged(paths.texts(staged=True))

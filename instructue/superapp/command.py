@@ -6,8 +6,9 @@ import time
 from pathlib import Path
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What the verb takes."""
+def add_superapp(parser: argparse.ArgumentParser) -> None:
+    """What the verb takes and does."""
+    parser.set_defaults(do=run_superapp)
     parser.add_argument("--users", type=int, required=True, metavar="N", help="how many users, 1,000 to 1,000,000")
     parser.add_argument("--seed", type=int, default=7, metavar="S", help="the same seed gives the same bytes (7)")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="folder to write, replaced if it is")
@@ -35,5 +36,5 @@ def run_superapp(args: argparse.Namespace) -> int:
     print(
         f"{total:,} events of {args.users:,} users in {seconds:.1f} s ({total / seconds:,.0f} a second) in {args.out}"
     )
-    print(f"next: set data.dataset to {args.out / 'superapp.yaml'} in params.yaml")
+    print(f"next: make run DATASET={args.out / 'superapp'}, or VARIANT=debug with it for a first look")
     return 0

@@ -39,7 +39,7 @@ def yaml_of(
         mark = "" if table.name in used else "# not used: "
         head.append(f"  {mark}{table.name}: {_place(table.place)}  # {table.rows:,} rows, {table.role}: {table.why}")
     body = [line.replace("{user}", user) if "text:" not in line else line for s in sources for line in _source(s)]
-    return "\n".join([*head, "", "sources:", *body, *_facts(sources[0], [s for s in sources if s.events][1:])]) + "\n"
+    return "\n".join([*head, "", "sources:", *body, *_facts(sources[0], [s for s in sources if s.events][1:], horizon(span)[0])]) + "\n"
 
 
 def _text(value: str) -> str:
@@ -98,16 +98,16 @@ def asked_about(source: Source) -> str:
     return max(good, key=lambda n: source.attributes[n][0].distinct) if good else next(iter(source.attributes))
 
 
-def _facts(first: Source, others: list[Source]) -> list[str]:
+def _facts(first: Source, others: list[Source], days: int) -> list[str]:
     """Questions to begin with; more kinds are in docs/userqa.md."""
     thing, attribute = first.name.replace("_", " "), asked_about(first)
     facts: list[dict[str, Any]] = [
-        {"name": f"{first.name}_4w", "shape": "occurs", "source": first.name, "attribute": attribute, "days": 28,
+        {"name": f"{first.name}_soon", "shape": "occurs", "source": first.name, "attribute": attribute, "days": days,
          "skip": ["unknown"],
          "ask": f"Will the {{who}} have a {thing} with {{value}} within {{span}}?",
          "answer": f"Yes, the {{who}} will have a {thing} with {{value}} within {{span}}.",
          "otherwise": f"No, the {{who}} will have no {thing} with {{value}} within {{span}}."},
-        {"name": f"{first.name}_count_4w", "shape": "count", "source": first.name, "days": 28, "bounds": [1, 3, 6],
+        {"name": f"{first.name}_count_soon", "shape": "count", "source": first.name, "days": days, "bounds": [1, 3, 6],
          "words": [f"no {thing}", f"1 or 2 times a {thing}", f"3 to 5 times a {thing}", f"6 times a {thing} or more"],
          "ask": f"How many times will the {{who}} have a {thing} in the next {{span}}?",
          "answer": "The {who} will have {answer}."},
@@ -118,7 +118,7 @@ def _facts(first: Source, others: list[Source]) -> list[str]:
     ]  # fmt: skip
     for other in others:
         thing = other.name.replace("_", " ")
-        facts.append({"name": f"any_{other.name}_4w", "shape": "any", "source": other.name, "days": 28,
+        facts.append({"name": f"any_{other.name}_soon", "shape": "any", "source": other.name, "days": days,
                       "ask": f"Will the {{who}} have any {thing} within {{span}}?",
                       "answer": f"Yes, the {{who}} will have a {thing} within {{span}}.",
                       "otherwise": f"No, the {{who}} will have no {thing} within {{span}}."})  # fmt: skip
@@ -130,40 +130,50 @@ def _facts(first: Source, others: list[Source]) -> list[str]:
     return lines
 
 
-def tasks_of(sources: list[Source]) -> str:
+def tasks_of(sources: list[Source], span: tuple[date, date]) -> str:
     """Two tasks to judge embeddings by: whether the first source goes on, and what comes next in it."""
-    first = sources[0]
+    first, (days, words) = sources[0], horizon(span)
     thing, attribute = singular(first.name).replace("_", " "), asked_about(first)
     return f"""# Tasks to begin with; docs/tasks.md explains each kind of label.
 tasks:
-  - name: {first.name}_within_4w
+  - name: {first.name}_soon
     family: prediction
-    description: has a {thing} within 4 weeks
-    instruction: "Will the {{who}} have a {thing} within 4 weeks?"
-    "yes": "Yes, the {{who}} will have a {thing} within 4 weeks."
-    "no": "No, the {{who}} will have no {thing} within 4 weeks."
-    label: {{rule: occurs, source: {first.name}, where: "true", days: 28}}
+    description: has a {thing} within {words}
+    instruction: "Will the {{who}} have a {thing} within {words}?"
+    "yes": "Yes, the {{who}} will have a {thing} within {words}."
+    "no": "No, the {{who}} will have no {thing} within {words}."
+    label: {{rule: occurs, source: {first.name}, where: "true", days: {days}}}
   - name: next_{attribute}
     family: recommendation
-    description: ranks {attribute.replace("_", " ")} by whether a {thing} with it follows within 4 weeks
-    instruction: "Which {attribute.replace("_", " ")} will come next for the {{who}} within 4 weeks?"
+    description: ranks {attribute.replace("_", " ")} by whether a {thing} with it follows within {words}
+    instruction: "Which {attribute.replace("_", " ")} will come next for the {{who}} within {words}?"
     answer: "Next for the {{who}} comes {{item}}."
-    label: {{rule: items, source: {first.name}, attribute: {attribute}, min_users: 5, days: 28}}
+    label: {{rule: items, source: {first.name}, attribute: {attribute}, min_users: 5, days: {days}}}
 """
 
 
-def histories_of(span: tuple[date, date]) -> list[str]:
-    """Lines for params.yaml's section histories that fit the span of the data."""
-    days = (span[1] - span[0]).days
-    label = max(1, min(92, days // 5))
-    at = span[1] - timedelta(days=label)
-    every = max(1, min(28, days // 14))
-    return [
-        "histories:",
-        f'  evaluation_snapshot: "{at}"',
-        "  training_snapshots: 6",
-        f"  every_days: {every}",
-        f"  gap_days: {every}",
-        f"  horizon_days: {max(1, min(91, label))}",
-        f"  label_days: {label}",
-    ]
+def label_days(span: tuple[date, date]) -> int:
+    """How much of the data's end labels are taken from: a fifth, 92 days at most."""
+    return max(1, min(92, (span[1] - span[0]).days // 5))
+
+
+def horizon(span: tuple[date, date]) -> tuple[int, str]:
+    """Days that questions and tasks look ahead, 4 weeks if the data has them, and the same in words."""
+    days = min(28, label_days(span))
+    weeks, rest = divmod(days, 7)
+    return days, (f"{days} day" if rest else f"{weeks} week") + "s" * ((days if rest else weeks) != 1)
+
+
+def params_of(name: str, span: tuple[date, date]) -> str:
+    """What `make run` changes in params.yaml, so that snapshots fit the span of the data."""
+    label = label_days(span)
+    every = max(1, min(28, (span[1] - span[0]).days // 14))
+    return f"""# What `make run DATASET={name}` changes in params.yaml: section.key: value.
+# Labels are what comes after the evaluation snapshot; docs/sources.md says how to choose it.
+histories.evaluation_snapshot: "{span[1] - timedelta(days=label)}"
+histories.training_snapshots: 6
+histories.every_days: {every}
+histories.gap_days: {every}
+histories.horizon_days: {min(91, label)}
+histories.label_days: {label}
+"""

@@ -12,7 +12,7 @@ from instructue.errors import ConfigError, DataError, InstructUEError
 from instructue.files import replacing
 from instructue.sources.events import tidy
 from instructue.sources.init.columns import snake
-from instructue.sources.init.describe_yaml import histories_of, tasks_of, yaml_of
+from instructue.sources.init.describe_yaml import params_of, tasks_of, yaml_of
 from instructue.sources.init.guess import Source, propose
 from instructue.sources.init.tables import bare, find_tables, look_at
 from instructue.sources.readers import Reader, data_folder
@@ -24,25 +24,22 @@ SCHEMA = Path(__file__).parent.parent.parent / "datasets" / "dataset.schema.json
 
 @dataclass(frozen=True)
 class Proposal:
-    """What init made: the description's text and its spec, tasks' text, lines for params.yaml, texts per source."""
+    """What init made: the description's text and its spec, and texts per source."""
 
     yaml: str
-    tasks: str
-    histories: list[str]
     dataset: DatasetSpec
     samples: dict[str, list[str]]
 
 
 def init(place: str, out: Path) -> Proposal:
-    """Propose a description of the files or tables at `place` and write it to `out`, and tasks to begin with beside it.
+    """Propose a description of the files or tables at `place`, and write it to `out`; beside it tasks and params.
 
     `place`: a folder, a DuckDB or SQLite file, or env:VARIABLE that holds a PostgreSQL URL. The description has been
     loaded, and rows read through it. Raises ConfigError if nothing looks like users' events, or if `out` is there.
     """
-    tasks = out.with_suffix(f".tasks{out.suffix}")
-    if out.suffix not in {".yaml", ".yml"}:
+    if out.suffix != ".yaml":
         raise ConfigError(f"--out {out}: a description is a .yaml file")
-    if there := [p for p in (out, tasks) if p.exists()]:
+    if there := [p for p in (out, *beside(out)) if p.exists()]:
         raise ConfigError(f"{there[0]} is there already; remove it or give another name with --out")
     folder, places = find_tables(place)
     with Reader(bare(folder, places), Path(folder)) as reader:
@@ -65,9 +62,21 @@ def init(place: str, out: Path) -> Proposal:
             checked.replace(kept)
             raise DataError(f"the proposal does not work: {error}\nIt is kept as {kept}; mend it there") from error
         checked.rename(temporary)
-    with replacing(tasks) as temporary:
-        temporary.write_text(tasks_of(sources), encoding="utf-8")
-    return Proposal(text, tasks_of(sources), histories_of(span), read_dataset(out), samples)
+    for path, said in zip(beside(out), (tasks_of(sources, span), params_of(out.stem, span)), strict=True):
+        with replacing(path) as temporary:
+            temporary.write_text(said, encoding="utf-8")
+    return Proposal(text, read_dataset(out), samples)
+
+
+def beside(out: Path) -> tuple[Path, Path]:
+    """Where the tasks and the changes to params.yaml go."""
+    return out.with_suffix(".tasks.yaml"), out.with_suffix(".params.yaml")
+
+
+def default_out(place: str) -> Path:
+    """NAME.yaml in the current folder, by the name of the folder, file or variable."""
+    name = place.removeprefix("env:") if place.startswith("env:") else Path(place).resolve().stem
+    return Path(f"{snake(name)}.yaml")
 
 
 def _span(reader: Reader, sources: list[Source]) -> tuple[date, date]:
@@ -105,11 +114,10 @@ def sample_texts(dataset: DatasetSpec, most: int = 5, rows: int = CHECKED) -> di
 
 def show(proposal: Proposal, out: Path) -> str:
     """What init says to a person: where the description is, how its events read, what to do next."""
-    lines = [f"wrote {out}, loaded it and read rows through it; wrote {out.with_suffix(f'.tasks{out.suffix}')}", ""]
+    lines = [f"wrote {out}, loaded it and read rows through it; wrote {', '.join(map(str, beside(out)))}", ""]
     for source in proposal.dataset.sources:
         lines.append(f"{source.name} ({source.kind}), texts:")
         lines += [f"  {text}" for text in proposal.samples[source.name]]
     checks = [f"  line {n}: {line.strip()}" for n, line in enumerate(proposal.yaml.splitlines(), 1) if "CHECK" in line]
-    lines += ["", "check these lines:", *checks[1:], "", "params.yaml, to begin with:"]
-    lines += ["  data:", f"    dataset: {out}", *(f"  {line}" for line in proposal.histories)]
-    return "\n".join([*lines, "", f"next: python -m instructue describe {out}"])
+    lines += ["", f"check these lines of {out}:", *checks[1:]]
+    return "\n".join([*lines, "", f"next: python -m instructue describe {out}", f"then: make run DATASET={out.with_suffix('')}"])

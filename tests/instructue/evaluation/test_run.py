@@ -49,7 +49,7 @@ def evaluated(small_config, small_root, small, table):
     """The stage has run once: (its report, results as written)."""
     small_root.embeddings.mkdir(parents=True, exist_ok=True)
     table.write_parquet(small_root.embeddings / "embeddings.parquet")
-    said = answers_of(load_tasks(small_config.data.dataset), small)
+    said = answers_of(load_tasks(small_config.data.description()), small)
     rng = np.random.default_rng(1)
     vectors = {name: pl.Series(name, unit(rng.normal(size=(said.height, 24))), pl.Array(pl.Float32, 24))
                for name in ("vector", "text_vector")}  # fmt: skip
@@ -114,7 +114,7 @@ def test_a_second_run_judges_nothing_anew_and_says_the_same(evaluated, small_con
 
 def test_other_labels_are_judged_anew(evaluated, small_config, small_root, small):
     """The planted staleness: one turned label must not find the old result."""
-    task = load_tasks(small_config.data.dataset, ["coupon_use_8w"])
+    task = load_tasks(small_config.data.description(), ["coupon_use_8w"])
     inputs = Inputs(small, Embeddings.read(small_root, small), task, small_root, Cache(small_root.cache))
     protocol = Protocol.draw(small_config.evaluation, small, task)
 

@@ -10,7 +10,7 @@ from instructue.models.bring import bring_text_encoder
 from instructue.sources.spec import load_dataset
 from instructue.sources.tables import load_tables
 from instructue.stages import STAGES
-from instructue.superapp.attainable import attainable, attainable_ranking, read_chances
+from instructue.evaluation.attainable import attainable, attainable_ranking, read_chances
 from instructue.superapp.write import Wish, generate
 from instructue.userqa.allowed import check_fact, kept_back
 from instructue.userqa.derived import derived_facts
@@ -32,7 +32,7 @@ def project(make_project, tmp_path_factory):
 
 def test_all_sources_are_read_and_pass_validation(project):
     config, paths, world = project
-    dataset = load_dataset(config.data.dataset)
+    dataset = load_dataset(config.data.description())
     for source, folder in zip(dataset.event_sources, dataset.tables, strict=False):
         told = pl.read_parquet(world / folder / "*.parquet")
         found = pl.read_parquet(paths.table(source.name))
@@ -63,7 +63,7 @@ def names(task, population) -> list[str]:
 def test_every_task_finds_its_labels_and_what_they_were_drawn_from(project):
     config, paths, world = project
     population = Population.of(load_tables(config, paths))
-    tasks = load_tasks(config.data.dataset)
+    tasks = load_tasks(config.data.description())
     assert {task.family for task in tasks} == {"prediction", "marketing", "recommendation"}
     for task in tasks:
         if task.name in {"next_programs", "first_programs"}:
@@ -83,8 +83,8 @@ def test_every_task_finds_its_labels_and_what_they_were_drawn_from(project):
 
 def test_its_questions_fit_its_sources_and_ask_nothing_that_a_task_predicts(project):
     config, _, world = project
-    dataset = load_dataset(config.data.dataset)
-    kept = kept_back(config.data.dataset, dataset)
+    dataset = load_dataset(config.data.description())
+    kept = kept_back(config.data.description(), dataset)
     facts = [*dataset.facts, *derived_facts(dataset, kept)]
     for fact in facts:
         check_fact(fact, dataset, kept)

@@ -8,9 +8,9 @@ import polars as pl
 import pytest
 
 from instructue.errors import ConfigError, DataError
-from instructue.superapp.attainable import attainable, attainable_ranking, calibration, check_calibration, read_chances
+from instructue.evaluation.attainable import attainable, attainable_ranking, calibration, check_calibration, read_chances
 from instructue.superapp.catalogue import CHANNELS, FOLDERS, PROGRAM, load_catalogue
-from instructue.superapp.command import add_arguments, run_superapp
+from instructue.superapp.command import add_superapp, run_superapp
 from instructue.superapp.write import ITEMS, MANIFEST, Wish, generate
 
 CUT, SNAPSHOT = datetime(2017, 9, 3), datetime(2017, 10, 1)
@@ -183,7 +183,7 @@ def test_mistakes_are_named(world, tmp_path):
 
 def test_the_command_says_what_it_wrote_and_how_to_go_on(tmp_path, capsys):
     parser = argparse.ArgumentParser()
-    add_arguments(parser)
+    add_superapp(parser)
     args = parser.parse_args(["--users", "30", "--seed", "2", "--out", str(tmp_path / "w"), "--workers", "1"])
     assert run_superapp(args) == 0
     said = capsys.readouterr().out

@@ -7,12 +7,16 @@ is the bound to be shown beside a method's; it is no bound draw by draw, as luck
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 
 from instructue.errors import DataError
 from instructue.evaluation.metrics import binary_metrics, ranking_metrics
+from instructue.evaluation.population import Population
+from instructue.evaluation.recommendation import Basket
+from instructue.evaluation.tasks import TaskSpec
 from instructue.evaluation.uplift import uplift_metrics
 
 BINS = 10
@@ -27,6 +31,25 @@ class Bin:
     expected: float
     observed: int
     deviations: float
+
+
+def attainable_on(task: TaskSpec, population: Population) -> list[dict[str, Any]]:
+    """results.Attainable of a task that names its chances, by every metric; none where labels are of one class.
+
+    Raises DataError as `attainable` and `read_chances`.
+    """
+    if task.chances is None:
+        return []
+    if task.family == "recommendation":
+        basket = Basket.of(task, population)
+        if not len(basket.users):
+            return []
+        chances = read_chances(task.chances, population.users.gather(basket.users), basket.catalogue)
+        found = attainable_ranking(chances, basket.relevant, basket.seen)
+    else:
+        labels = task.label.labels(population)
+        found = attainable(pl.read_parquet(task.chances), labels) if labels["label"].n_unique() == 2 else {}
+    return [{"task": task.name, "metric": name, "value": v} for name, v in found.items() if np.isfinite(v)]
 
 
 def attainable(truth: pl.DataFrame, labels: pl.DataFrame) -> dict[str, float]:
