@@ -122,12 +122,14 @@ def _add_sources(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]", c
         "and with plots in reports/describe-NAME.html.",
         "python -m instructue describe shop.yaml",
     )  # fmt: skip
-    verb.add_argument("dataset", nargs="?", metavar="NAME", help="a described data set or a path (default: params.yaml's)")
+    verb.add_argument(
+        "dataset", nargs="?", metavar="NAME", help="a described data set or a path (default: params.yaml's)"
+    )
     verb.set_defaults(do=run_describe)
     add_superapp(add(
         "superapp", "Make up the data of a super-app, of any size, whose best attainable results are known.",
         "\ndocs/superapp.md says what is in it.",
-        "python -m instructue superapp --users 2000 --out data/superapp; then `make run DATASET=data/superapp/superapp`",
+        "python -m instructue superapp --users 2000 --out data/superapp, then make run DATASET=data/superapp/superapp",
     ))  # fmt: skip
 
 

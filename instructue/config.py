@@ -12,7 +12,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from instructue.errors import ConfigError
 
-
 OURS = "instructue/datasets"  # in a checkout; elsewhere the installed package has them
 
 

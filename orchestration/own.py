@@ -62,7 +62,7 @@ def _stem(root: Path, dataset: str | None) -> Path:
         if stem.with_name(f"{stem.name}.yaml").is_file():
             return stem.resolve()
     raise ConfigError(
-        f"there is no {given}.yaml; python -m instructue init FOLDER --out {given.name}.yaml proposes one (docs/sources.md)"
+        f"there is no {given}.yaml; python -m instructue init FOLDER --out {given.name}.yaml proposes one"
     )
 
 

@@ -92,4 +92,5 @@ def _conclude(root: Path, chosen: list[Row], reused: set[str | None], seconds: f
             print(f"  {os.path.relpath(path)}  {what}")
     print("  make ui  the graph, every asset with its figures and checks (with the same DATASET and VARIANT)")
     if (root / "mlflow.db").is_file():
-        print(f"  .venv/bin/mlflow ui --backend-store-uri sqlite:///{os.path.relpath(root / 'mlflow.db')}  training curves")
+        store = f"sqlite:///{os.path.relpath(root / 'mlflow.db')}"
+        print(f"  .venv/bin/mlflow ui --backend-store-uri {store}  training curves")

@@ -39,7 +39,9 @@ def shop(described, tmp_path):
 def staged(own) -> bool:
     """Make `sources` up to date; whether it had to run."""
     with chdir(own):
-        return not run_stage(own, "sources", lambda: STAGES["sources"](load_config(own / "params.yaml"), Paths(own))).reused
+        return not run_stage(
+            own, "sources", lambda: STAGES["sources"](load_config(own / "params.yaml"), Paths(own))
+        ).reused
 
 
 def test_a_change_of_the_description_reruns_what_reads_it(shop):

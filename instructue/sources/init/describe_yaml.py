@@ -39,7 +39,12 @@ def yaml_of(
         mark = "" if table.name in used else "# not used: "
         head.append(f"  {mark}{table.name}: {_place(table.place)}  # {table.rows:,} rows, {table.role}: {table.why}")
     body = [line.replace("{user}", user) if "text:" not in line else line for s in sources for line in _source(s)]
-    return "\n".join([*head, "", "sources:", *body, *_facts(sources[0], [s for s in sources if s.events][1:], horizon(span)[0])]) + "\n"
+    return (
+        "\n".join(
+            [*head, "", "sources:", *body, *_facts(sources[0], [s for s in sources if s.events][1:], horizon(span)[0])]
+        )
+        + "\n"
+    )
 
 
 def _text(value: str) -> str:

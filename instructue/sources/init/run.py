@@ -120,4 +120,6 @@ def show(proposal: Proposal, out: Path) -> str:
         lines += [f"  {text}" for text in proposal.samples[source.name]]
     checks = [f"  line {n}: {line.strip()}" for n, line in enumerate(proposal.yaml.splitlines(), 1) if "CHECK" in line]
     lines += ["", f"check these lines of {out}:", *checks[1:]]
-    return "\n".join([*lines, "", f"next: python -m instructue describe {out}", f"then: make run DATASET={out.with_suffix('')}"])
+    return "\n".join(
+        [*lines, "", f"next: python -m instructue describe {out}", f"then: make run DATASET={out.with_suffix('')}"]
+    )

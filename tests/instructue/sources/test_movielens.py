@@ -1,4 +1,4 @@
-"""Real data of another kind, described and not coded: CSV files to histories; what `init` proposes for them."""
+"""Real data of another kind, described and not coded: CSV files to tidy tables; what `init` proposes for them."""
 
 import sys
 from pathlib import Path
@@ -7,11 +7,9 @@ import polars as pl
 import pytest
 
 from instructue.evaluation.tasks import load_tasks
-from instructue.models.bring import locate
 from instructue.sources.init.run import init, show
 from instructue.sources.readers import Reader, data_folder
 from instructue.sources.spec import read_dataset
-from instructue.sources.tables import load_tables
 from instructue.stages import STAGES
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "movielens"
@@ -31,30 +29,19 @@ def films(tmp_path_factory) -> Path:
     return folder
 
 
-def test_from_csv_files_to_histories(films, make_project):
-    described = EXAMPLE / "movielens.yaml"
-    changes = {"data.dataset": str(described), "histories.evaluation_snapshot": "2009-12-01",
-               "histories.training_snapshots": 3, "histories.every_days": 180, "histories.gap_days": 180,
-               "histories.min_events": 5}  # fmt: skip
+def test_from_csv_files_to_tidy_tables(films, make_project):
+    changes = {"data.dataset": "movielens", "data.described_in": str(EXAMPLE), "data.max_users": 0}
     config, paths = make_project(folder=films, changes=changes)
-    paths.base_models.mkdir(parents=True)
-    paths.text_encoder.symlink_to(locate(config.base_models.text_encoder))
-    for stage in ("sources", "validation", "histories"):
-        STAGES[stage](config, paths)
-    tables, raw = load_tables(config, paths), pl.read_csv(films / "ratings.csv")
-    events = tables.events["rating"]
+    STAGES["sources"](config, paths)
+    events, raw = pl.read_parquet(paths.table("rating", staged=True)), pl.read_csv(films / "ratings.csv")
     assert events.height == raw.height and events["stars"].sum() == raw["rating"].sum()
     first = raw.with_row_index("row").join(events.select("row", "user", "time"), on="row")
     assert (first["userId"] == first["user"]).all() and (first["time"].dt.epoch("s") == first["timestamp"]).all()
-    text = tables.texts["text"].gather(events["text_id"])
+    text = pl.read_parquet(paths.texts(staged=True))["text"].gather(events["text_id"])
     assert text.str.contains(r"^(liked|found fair|disliked) .+, [a-z-]+").mean() > 0.99
-    assert tables.vectors.shape[0] == tables.texts.height
-    judged = tables.histories.filter(pl.col("split") == "evaluation")
-    before = raw.filter(pl.col("timestamp") < judged["snapshot"].dt.epoch("s").min()).group_by("userId").len()
-    expected = dict(before.filter(pl.col("len") >= 5).rows())
-    assert expected
-    assert dict(zip(judged["user"], judged["rating_end"] - judged["rating_start"], strict=True)) == expected
-    assert {task.name for task in load_tasks(str(described))} == {"likes_drama_13w", "next_genre_13w"}
+    assert {task.name for task in load_tasks(config.data.description())} == {
+        "comes_back_1y", "likes_drama_1y", "next_genre_1y",
+    }  # fmt: skip
 
 
 def test_init_finds_out_what_the_example_says(films, tmp_path):
@@ -73,6 +60,6 @@ def test_init_finds_out_what_the_example_says(films, tmp_path):
     )
     assert source.columns == ["rating"] and "seconds since 1970" in proposal.yaml
     assert "left join movies" in source.query and "replace(j0.\"genres\", '|', ', ')" in source.query
-    assert {task.name for task in load_tasks(str(out))} <= {"rating_within_4w", "next_genres", "next_title"}
+    assert {task.name for task in load_tasks(str(out))} <= {"rating_soon", "next_genres", "next_title"}
     said = show(proposal, out)
-    assert "Drama" in said and "timezone: UTC  # CHECK" in said and "evaluation_snapshot" in said
+    assert "Drama" in said and "timezone: UTC  # CHECK" in said and "make run DATASET=" in said

@@ -8,7 +8,13 @@ import polars as pl
 import pytest
 
 from instructue.errors import ConfigError, DataError
-from instructue.evaluation.attainable import attainable, attainable_ranking, calibration, check_calibration, read_chances
+from instructue.evaluation.attainable import (
+    attainable,
+    attainable_ranking,
+    calibration,
+    check_calibration,
+    read_chances,
+)
 from instructue.superapp.catalogue import CHANNELS, FOLDERS, PROGRAM, load_catalogue
 from instructue.superapp.command import add_superapp, run_superapp
 from instructue.superapp.write import ITEMS, MANIFEST, Wish, generate
