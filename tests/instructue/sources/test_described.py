@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 import yaml
 
+from instructue.__main__ import main
 from instructue.errors import ConfigError, DataError
 from instructue.paths import Paths
 from instructue.sources.describe.figures import describe
@@ -155,7 +156,8 @@ def test_a_day_and_month_that_cannot_be_told_apart_are_said():
 def test_describe_counts_what_is_there(shop, tmp_path, capsys):
     out = tmp_path / "shop.yaml"
     init(str(shop), out)
-    page = show_dataset(str(out), Paths(tmp_path)).read_text(encoding="utf-8")
+    assert main(["describe", str(out), "--root", str(tmp_path)]) == 0
+    page = (tmp_path / "reports" / "describe-shop.html").read_text(encoding="utf-8")
     dataset = load_dataset(str(out))
     figures = describe(dataset, data_folder(dataset))
     view, order, customer = figures.sources

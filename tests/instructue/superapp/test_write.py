@@ -193,6 +193,6 @@ def test_the_command_says_what_it_wrote_and_how_to_go_on(tmp_path, capsys):
     args = parser.parse_args(["--users", "30", "--seed", "2", "--out", str(tmp_path / "w"), "--workers", "1"])
     assert run_superapp(args) == 0
     said = capsys.readouterr().out
-    assert str(tmp_path / "w" / "superapp.yaml") in said and "30 users" in said
+    assert f"make run DATASET={tmp_path}/w/superapp" in said and "30 users" in said
     told = json.loads((tmp_path / "w" / MANIFEST).read_text())
     assert told["users"] == 30 and told["events"]["bill"] == rows(tmp_path / "w", "bills").height
