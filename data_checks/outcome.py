@@ -11,6 +11,7 @@ class CheckOutcome:
 
     bad: positions in the checked table of rows that may not be published; empty when the expectation is
     about the table as a whole. bad_values: what stands there, as text, in the same order.
+    noted, noted_values: the same of rows that break an expectation that only warns; they are published.
     """
 
     name: str = field(metadata={"about": "identifier, unique within a source"})
@@ -24,6 +25,13 @@ class CheckOutcome:
     failed: int = field(default=0, metadata={"about": "rows that break it"})
     bad: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
     bad_values: list[str] = field(default_factory=list)
+    noted: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    noted_values: list[str] = field(default_factory=list)
+
+    @property
+    def severity(self) -> str:
+        """'block' or 'warn'; a row that may not be published blocks, also where a share of such rows is tolerated."""
+        return "block" if self.blocking or len(self.bad) else "warn"
 
     @property
     def verdict(self) -> str:

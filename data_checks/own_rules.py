@@ -6,6 +6,8 @@ import polars as pl
 
 from data_checks.rules import Rule, figure_within, share_within
 
+DAY = 86_400_000_000  # microseconds
+
 
 @dataclass(frozen=True)
 class OwnRule:
@@ -16,7 +18,7 @@ class OwnRule:
 
 
 def _silence(days: int) -> OwnRule:
-    gap = pl.col("time").dt.date().unique().sort().diff().dt.total_days().max().fill_null(0)
+    gap = (pl.col("time").dt.timestamp("us") // DAY).unique().sort().diff().max().fill_null(0)
     return OwnRule(
         figure_within("longest_silence", f"no stretch of more than {days} days is without an event", 0, days), gap
     )
@@ -25,6 +27,12 @@ def _silence(days: int) -> OwnRule:
 def _share(name: str, sentence: str, condition: pl.Expr, high: float) -> OwnRule:
     return OwnRule(share_within(name, f"{sentence} at most {high:.0%} of rows", high), condition.mean())
 
+
+_WHOLE = _share("fractional", "the quantity is no whole number on", pl.col("quantity") % 1 != 0, 0.01)
+_AT_MIDNIGHT = _share("dated_only", "the time is midnight on", pl.col("time").dt.timestamp("us") % DAY == 0, 0.05)
+
+# Days on which nothing happens, by data set.
+CLOSED: dict[str, list[str]] = {"complete_journey": ["2017-12-25"]}
 
 _PRICE = figure_within("usual_price", "the median price is between 1 and 5", 1, 5)
 _CAMPAIGN = figure_within("longest_campaign", "no campaign runs for more than a year", 1, 366)
@@ -35,9 +43,15 @@ OWN_RULES: dict[str, dict[str, list[OwnRule]]] = {
         "purchase": [
             _silence(4),  # the stores close for one day, Christmas
             _share("given_away", "the price is 0 on", pl.col("amount") == 0, 0.03),
+            _WHOLE,
+            _AT_MIDNIGHT,
             OwnRule(_PRICE, pl.col("amount").median()),
         ],
-        "trip": [_silence(4), _share("empty_handed", "nothing is paid on", pl.col("amount") == 0, 0.03)],
+        "trip": [
+            _silence(4),
+            _AT_MIDNIGHT,
+            _share("empty_handed", "nothing is paid on", pl.col("amount") == 0, 0.03),
+        ],
         "promotion": [_silence(14), _share("given_away", "the price is 0 on", pl.col("amount") == 0, 0.03)],
         "campaign": [OwnRule(_CAMPAIGN, pl.col("days").max())],
     }

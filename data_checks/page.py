@@ -9,9 +9,8 @@ import polars as pl
 
 from data_checks.judge import by_source
 from data_checks.outcome import CheckOutcome, quarantined_rows
+from data_checks.record import first_bad_rows, suite_record, worst
 from instructue.sources.spec import DatasetSpec, SourceSpec
-
-SHOWN = 20  # bad rows per expectation on the page; the quarantine has all of them
 
 STYLE = """
 :root{--ink:#1d2530;--soft:#64707f;--line:#e3e7ec;--card:#fff;--back:#f5f7f9;--good:#1a7f4b;--warn:#a66a00;--bad:#c0352b;
@@ -52,8 +51,7 @@ class _Part:
 
     @property
     def verdict(self) -> str:
-        verdicts = {o.verdict for o in self.outcomes}
-        return next((v for v in ("failed", "quarantined", "warned") if v in verdicts), "passed")
+        return worst(self.outcomes)
 
     @property
     def sentence(self) -> str:
@@ -62,15 +60,6 @@ class _Part:
         if self.quarantined:
             words += f" {self.quarantined:,} {'row is' if self.quarantined == 1 else 'rows are'} quarantined."
         return words
-
-    def bad_rows(self, outcome: CheckOutcome) -> list[dict[str, Any]]:
-        """The first bad rows of one expectation, in the order of the file."""
-        places = [c for c in ("row", "user", "time") if c in self.table.columns]
-        found = (
-            self.table[outcome.bad].select(places).with_columns(value=pl.Series(outcome.bad_values, dtype=pl.String))
-        )
-        first = found.sort("row", maintain_order=True).head(SHOWN) if "row" in places else found.head(SHOWN)
-        return [{k: str(v) if k == "time" else v for k, v in row.items()} for row in first.to_dicts()]
 
 
 def write_report(
@@ -90,31 +79,13 @@ def write_report(
     results = {
         "dataset": dataset.name,
         "published": not _stopped(parts),
-        "sources": {p.spec.name: _json(p) for p in parts},
+        "sources": {p.spec.name: {"file": p.file, **suite_record(p.outcomes, p.table)} for p in parts},
     }
     (folder / "results.json").write_text(json.dumps(results, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def _stopped(parts: list[_Part]) -> bool:
     return any(o.verdict == "failed" for p in parts for o in p.outcomes)
-
-
-def _json(part: _Part) -> dict[str, Any]:
-    read, bad = part.table.height, part.quarantined
-    rules = [
-        {
-            "name": o.name,
-            "sentence": o.sentence,
-            "verdict": o.verdict,
-            "observed": o.observed,
-            "expected": o.expected,
-            "failed_rows": o.failed,
-            "first_bad_rows": part.bad_rows(o) if o.failed else [],
-        }
-        for o in part.outcomes
-    ]
-    counts = {"read": read, "kept": read - bad, "quarantined": bad}
-    return {"file": part.file, "verdict": part.verdict, **counts, "expectations": rules}
 
 
 def _page(dataset: DatasetSpec, parts: list[_Part]) -> str:
@@ -161,7 +132,9 @@ def _section(part: _Part) -> str:
     if broken:
         out += _expectations(broken)
     for outcome in (o for o in broken if o.failed):
-        cells = [[f"<code>{escape(str(v))}</code>" for v in row.values()] for row in part.bad_rows(outcome)]
+        cells = [
+            [f"<code>{escape(str(v))}</code>" for v in row.values()] for row in first_bad_rows(outcome, part.table)
+        ]
         heads = ["row of the file, from 0", *[h for h in ("user", "time") if h in part.table.columns], "value"]
         shown = f"first {len(cells)} of {outcome.failed:,}" if outcome.failed > len(cells) else f"{outcome.failed:,}"
         summary = f"Rows that break <code>{outcome.name}</code> ({shown})"

@@ -1,7 +1,7 @@
-"""A rule: one Great Expectations expectation with the words that explain it to a person."""
+"""A rule: one expectation, in Great Expectations' words, with those that explain it to a person."""
 
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
 
@@ -13,8 +13,10 @@ LARGEST = sys.float_info.max  # a bound of this size refuses infinities and noth
 class Rule:
     """An expectation to be: its class in Great Expectations, its arguments, how it reads.
 
-    about: 'rows' when each row is judged, 'table' when one figure of the whole table is; a figure is a
-    column of the one-row frame of figures that goes to `data_checks.judge.judge` beside the rows.
+    about: 'rows' when each row is judged, 'texts' when each distinct text is and with it the rows that have it,
+    'table' when one figure of the whole table is; a figure is a column of the one-row frame of figures that goes
+    to `data_checks.judge.judge` beside the rows. shows: columns whose values are shown of bad rows, if not those
+    that the rule reads.
     """
 
     name: str
@@ -22,8 +24,9 @@ class Rule:
     expected: str
     expectation: str
     arguments: dict[str, Any] = field(default_factory=dict)
-    about: Literal["rows", "table"] = "rows"
+    about: Literal["rows", "texts", "table"] = "rows"
     severity: Severity = "critical"
+    shows: list[str] = field(default_factory=list)
 
     @property
     def columns(self) -> list[str]:
@@ -80,6 +83,17 @@ def long(column: str, low: int, high: int) -> Rule:
     """A text of so many characters."""
     arguments, words = {"column": column, "min_value": low, "max_value": high}, f"{low} to {high} characters"
     return Rule(f"{column}_length", f"{column} has {words}", words, "ExpectColumnValueLengthsToBeBetween", arguments)
+
+
+def free_of(name: str, sentence: str, column: str, pattern: str, expected: str) -> Rule:
+    """A text in which the regular expression `pattern` matches nowhere."""
+    arguments = {"column": column, "regex": pattern}
+    return Rule(name, sentence, expected, "ExpectColumnValuesToNotMatchRegex", arguments)
+
+
+def about_texts(rule: Rule, severity: Severity = "critical", shows: tuple[str, ...] = ()) -> Rule:
+    """The same rule on each distinct text: a row breaks it if its text does."""
+    return replace(rule, about="texts", severity=severity, shows=list(shows))
 
 
 def at_least_one_row() -> Rule:

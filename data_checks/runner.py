@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
 from data_checks.judge import judge
@@ -19,18 +20,20 @@ def validate(
     origins: dict[str, Path],
     report: Path,
     max_quarantined_share: float = 0.0,
+    before: dict[str, int] | None = None,
 ) -> list[CheckOutcome]:
     """Judge every source, write `report`/index.html and results.json, return all outcomes in order.
 
     tables: staged table per source. texts: the dictionary of event texts. origins: file that each source's row
     numbers point into. While at most `max_quarantined_share` of a source's rows are bad, the rules that they
-    break do not block; those rows are to be left out.
+    break do not block; those rows are to be left out. before: rows per source when they were last published.
     """
     outcomes = []
     for source in dataset.sources:
-        suite = source_suite(dataset, source, tables, texts)
-        judged = judge(source.name, suite.rules, suite.rows, suite.figures)
-        outcomes += _tolerate(source.name, judged, tables[source.name].height, max_quarantined_share)
+        read = tables[source.name].height
+        suite = source_suite(dataset, source, tables, texts, (before or {}).get(source.name))
+        judged = judge(source.name, suite.rules, suite.rows, suite.figures, suite.texts)
+        outcomes += [*_tolerate(source.name, judged, read, max_quarantined_share), adds_up(source.name, judged, read)]
     write_report(report, dataset, tables, origins, outcomes)
     return outcomes
 
@@ -53,3 +56,22 @@ def _tolerate(source: str, outcomes: list[CheckOutcome], rows: int, allowed: flo
     if passed:
         outcomes = [replace(o, blocking=False) if len(o.bad) else o for o in outcomes]
     return [*outcomes, verdict]
+
+
+def adds_up(source: str, outcomes: list[CheckOutcome], read: int) -> CheckOutcome:
+    """Whether every row that was read is either kept or quarantined, each counted for itself."""
+    kept = np.ones(read, bool)
+    positions = quarantined_rows(outcomes)
+    inside = positions[(positions >= 0) & (positions < read)]
+    kept[inside] = False
+    total = int(kept.sum()) + len(positions)
+    return CheckOutcome(
+        name="counts_add_up",
+        source=source,
+        sentence="every row that was read is kept or quarantined",
+        passed=total == read,
+        blocking=True,
+        observed=f"{read:,} read, {int(kept.sum()):,} kept + {len(positions):,} quarantined",
+        expected="read = kept + quarantined",
+        checked=read,
+    )

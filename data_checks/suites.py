@@ -7,9 +7,12 @@ from typing import Any
 
 import polars as pl
 
+from data_checks.clocks import local_times
+from data_checks.figures import clock, numbers, users, volume
 from data_checks.own_rules import OWN_RULES
 from data_checks.rules import (
     Rule,
+    about_texts,
     among,
     at_least_one_row,
     between_times,
@@ -19,43 +22,57 @@ from data_checks.rules import (
     unique,
     within,
 )
+from data_checks.text_rules import UNKNOWN, filled, readable, text_rules
 from instructue.sources.spec import DatasetSpec, SourceSpec
 
-UNKNOWN = "unknown"  # how a missing or unmatched attribute reads in an event text
-MOST_UNKNOWN_TEXTS = 0.2
 SOME_UNKNOWN_USERS, MOST_UNKNOWN_USERS = 0.05, 0.5
 
 
 @dataclass(frozen=True)
 class Suite:
-    """Rules of one source with what they are judged on: rows (times as naive local clock) and figures."""
+    """Rules of one source with what they are judged on.
+
+    rows: times as naive local clock. texts: each text of the rows once, see `data_checks.text_rules.readable`; None
+    if the rows have none. figures: by the name of the rule that reads them.
+    """
 
     source: str
     rules: list[Rule]
     rows: pl.DataFrame
+    texts: pl.DataFrame | None
     figures: dict[str, Any]
 
 
 def source_suite(
-    dataset: DatasetSpec, source: SourceSpec, tables: dict[str, pl.DataFrame], texts: pl.DataFrame
+    dataset: DatasetSpec,
+    source: SourceSpec,
+    tables: dict[str, pl.DataFrame],
+    texts: pl.DataFrame,
+    before: int | None = None,
 ) -> Suite:
-    """The suite of one staged table. Rules on a column that is missing or of the wrong type are left out:
-    the rules `columns` and `types`, which block, then speak for it.
+    """The suite of one staged table; before: its rows when it was last published. Rules on a column that is missing
+    or of the wrong type are left out: the rules `columns` and `types`, which block, then speak for it.
     """
     table = tables[source.name]
     rules, figures, sound = form(layout(dataset, source), dict(table.schema))
-    rules, rows = [*rules, at_least_one_row()], table.select(sound)
+    rules, rows, own = [*rules, at_least_one_row()], table.select(sound), None
     if not rows.is_empty():
-        rows = _readable(source, rows, texts)
-        rules += [r for r in _row_rules(dataset, source, texts) if set(r.columns) <= set(rows.columns)]
+        rows, own = local_times(rows), readable(rows, texts)
+        rows = _with_text_keys(source, rows, own)
+        rules += [r for r in _row_rules(dataset, source) if set(r.columns) <= set(rows.columns)]
+        rules += [] if own is None else [*_text_rules(dataset, source), *text_rules()]
         for more, values in (
             _users(dataset, source, tables),
-            _unknown_texts(source, rows, texts),
+            filled(source, rows, own),
+            clock(dataset, source, rows),
+            numbers(source, rows),
+            users(rows),
+            volume(rows, before),
             _own(dataset, source, rows),
         ):
             rules += more
             figures |= values
-    return Suite(source.name, rules, rows, figures)
+    return Suite(source.name, rules, rows, own, figures)
 
 
 def layout(dataset: DatasetSpec, source: SourceSpec) -> dict[str, Any]:
@@ -74,18 +91,16 @@ def key_columns(dataset: DatasetSpec, source: SourceSpec) -> list[str]:
     return [*renamed, "attribute"] if source.kind == "attributes" else renamed
 
 
-def _readable(source: SourceSpec, rows: pl.DataFrame, texts: pl.DataFrame) -> pl.DataFrame:
-    """Rows with naive local times and, of their texts, the source and the attributes that are mapped or in the key."""
-    if "time" in rows.columns:
-        rows = rows.with_columns(pl.col("time").dt.replace_time_zone(None))
-    if "text_id" not in rows.columns:
+def _with_text_keys(source: SourceSpec, rows: pl.DataFrame, texts: pl.DataFrame | None) -> pl.DataFrame:
+    """Rows with those attributes of their texts that are part of the key."""
+    wanted = [a for a in source.attributes if source.kind == "events" and a in source.key]
+    if texts is None or not wanted:
         return rows
-    wanted = [a for a in source.attributes if source.kind == "events" and (a in source.maps or a in source.key)]
-    of_text = texts.select("text_id", pl.col("source", *wanted).cast(pl.Categorical)).rename({"source": "text_source"})
+    of_text = texts.select("text_id", pl.col(wanted).cast(pl.Categorical))
     return rows.join(of_text, on="text_id", how="left", maintain_order="left")
 
 
-def _row_rules(dataset: DatasetSpec, source: SourceSpec, texts: pl.DataFrame) -> list[Rule]:
+def _row_rules(dataset: DatasetSpec, source: SourceSpec) -> list[Rule]:
     keys = key_columns(dataset, source)
     rules = [given("user")]
     if source.kind == "events":
@@ -97,16 +112,23 @@ def _row_rules(dataset: DatasetSpec, source: SourceSpec, texts: pl.DataFrame) ->
     for name, bounds in (({"amount": source.amount} if source.amount else {}) | source.numbers).items():
         rules += [given(name), within(name, bounds.min, bounds.max)]
     rules += [given(key) for key in keys if key not in {"user", "time", "attribute", *source.attributes}]
-    rules.append(unique(keys))
-    rules.append(given("text_id"))
-    rules.append(given("text_source", ": its text is in the dictionary of texts"))
-    rules.append(
-        among("text_fits", "the text of every row was made for this source", "text_source", [source.name], source.name)
-    )
+    rules += [unique(keys), given("text_id")]
     if source.kind == "attributes":
         sentence = f"attribute is one of {', '.join(source.attributes)}"
-        return [*rules, among("attribute_known", sentence, "attribute", source.attributes, "a described attribute")]
-    for name, words in source.maps.items():
+        rules.append(among("attribute_known", sentence, "attribute", source.attributes, "a described attribute"))
+    return rules
+
+
+def _text_rules(dataset: DatasetSpec, source: SourceSpec) -> list[Rule]:
+    """A row's text is in the dictionary, was made for this source, and its codes are in words."""
+    made = among(
+        "text_fits", "the text of every row was made for this source", "text_source", [source.name], source.name
+    )
+    rules = [
+        about_texts(given("text_source", ": its text is in the dictionary of texts"), shows=("text_id",)),
+        about_texts(made),
+    ]
+    for name, words in source.maps.items() if source.kind == "events" else ():
         also = [
             dataset.table(table).place
             for table in dataset.tables
@@ -114,9 +136,8 @@ def _row_rules(dataset: DatasetSpec, source: SourceSpec, texts: pl.DataFrame) ->
         ]
         hint = f" (the code may come from {', '.join(also)})" if also else ""
         sentence = f"{name} is a code that the data set's description puts into words{hint}"
-        rules.append(
-            among(f"{name}_mapped", sentence, name, sorted({*words.values(), UNKNOWN}), f"one of {len(words)} codes")
-        )
+        known = sorted({*words.values(), UNKNOWN})
+        rules.append(about_texts(among(f"{name}_mapped", sentence, name, known, f"one of {len(words)} codes")))
     return rules
 
 
@@ -134,18 +155,6 @@ def _users(
         share_within("users_match", f"{words} {MOST_UNKNOWN_USERS:.0%}", MOST_UNKNOWN_USERS, "critical"),
         share_within("users_known", f"{words} {SOME_UNKNOWN_USERS:.0%}", SOME_UNKNOWN_USERS),
     ], {"users_match": share, "users_known": share}
-
-
-def _unknown_texts(source: SourceSpec, rows: pl.DataFrame, texts: pl.DataFrame) -> tuple[list[Rule], dict[str, Any]]:
-    if source.kind == "attributes" or "text_id" not in rows.columns:
-        return [], {}
-    rules, figures = [], {}
-    for name in source.attributes:
-        unknown = texts.filter(pl.col("source") == source.name, pl.col(name) == UNKNOWN)["text_id"]
-        figures[f"{name}_filled"] = rows["text_id"].is_in(unknown.implode()).mean() or 0.0
-        sentence = f"the share of rows whose {name} is unknown is at most {MOST_UNKNOWN_TEXTS:.0%}"
-        rules.append(share_within(f"{name}_filled", sentence, MOST_UNKNOWN_TEXTS))
-    return rules, figures
 
 
 def _own(dataset: DatasetSpec, source: SourceSpec, rows: pl.DataFrame) -> tuple[list[Rule], dict[str, Any]]:

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import logging
+import os
 import sys
 import time
 from pathlib import Path
@@ -12,8 +13,10 @@ import yaml
 from instructue.config import Config, load_config, with_variant
 from instructue.errors import ConfigError, InstructUEError
 from instructue.paths import Paths
+from instructue.progress import speaks
+from instructue.sources.command import DESCRIBE, INIT, add_describe, add_init
 from instructue.stages import STAGES
-from instructue.superapp.command import add_superapp
+from instructue.superapp.command import SUPERAPP, add_superapp
 from instructue.telemetry import hub_off, telemetry_off
 
 EXAMPLES = """
@@ -23,6 +26,7 @@ the chain, in order:
 examples:
   python -m instructue sources                    read the data set's tables into data/staged
   python -m instructue model --variant debug      the same stage, small: minutes become seconds
+  torchrun --standalone --nproc_per_node=2 -m instructue model      train in two processes (docs/training.md)
   python -m instructue userqa --estimate          what wording the questions would cost, before it does
   python -m instructue evaluate --task buy4w_coffee --method instructue --method tfidf_lr
   python -m instructue evaluate --tasks ours.tasks.yaml   your own tasks (docs/tasks.md), all methods, same report
@@ -32,6 +36,8 @@ examples:
   python -m instructue params                     every knob of params.yaml: value, range, meaning
   python -m instructue params --variant debug --yaml > elsewhere/params.yaml
   python -m instructue results                    the table of results of the last evaluation
+  python -m instructue quarantine                 rows that the validation set aside: how many, which, and why
+  python -m instructue quarantine purchase --rule amount_in_range --rows 50
   python -m instructue doctor                     is this machine fit to run?
 
 One stage runs here whether or not it is up to date. `make run` (or `dvc repro`) runs the whole chain
@@ -66,15 +72,49 @@ def parser() -> argparse.ArgumentParser:
             )
             verb.set_defaults(do=run_userqa)
     _add_evaluate(verbs, common)
-    _add_sources(verbs, common)
+    add_init(_taught(verbs, common, "init", INIT, "init logs/ --out shop.yaml"))
+    add_describe(_taught(verbs, common, "describe", DESCRIBE, "describe shop.yaml"))
+    add_superapp(_taught(verbs, common, "superapp", SUPERAPP, "superapp --users 2000 --out data/superapp"))
     params = verbs.add_parser("params", parents=[common], help="every knob with its value, range and meaning")
     params.add_argument("--yaml", action="store_true", help="print as a params.yaml, the variant applied")
     params.set_defaults(do=show_params)
     results = verbs.add_parser("results", parents=[common], help="the table of results of the last evaluation")
     results.set_defaults(do=show_results)
+    _add_quarantine(verbs, common)
     doctor = verbs.add_parser("doctor", parents=[common], help="check this machine and this checkout, with mends")
     doctor.set_defaults(do=see_doctor)
     return top
+
+
+def _add_quarantine(
+    verbs: "argparse._SubParsersAction[argparse.ArgumentParser]", common: argparse.ArgumentParser
+) -> None:
+    said = "Show and count the rows that the last validation set aside."
+    further = (
+        "Each with its source, file, row number (from 0), the rule that it breaks and what stands there. All of them "
+        "lie in data/quarantine as Parquet. Mend the file and run `sources` and `validation` again, or go on without "
+        "these rows by validation.max_quarantined_share in params.yaml."
+    )
+    verb = verbs.add_parser("quarantine", parents=[common], help="the rows that the validation set aside, and why",
+                            description=f"{said} {further}")  # fmt: skip
+    verb.add_argument("source", nargs="?", metavar="SOURCE", help="only this source")
+    verb.add_argument("--rule", metavar="NAME", help="only rows that break this rule")
+    verb.add_argument("--rows", type=int, default=10, metavar="N", help="show so many rows (default: 10)")
+    verb.set_defaults(do=show_quarantine)
+
+
+def _taught(
+    verbs: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    common: argparse.ArgumentParser,
+    name: str,
+    said: str,
+    example: str,
+) -> argparse.ArgumentParser:
+    """A verb whose help ends with an example; the first line of `said` stands in the list of verbs."""
+    return verbs.add_parser(
+        name, parents=[common], help=said.partition("\n")[0], description=said,
+        epilog=f"example:\n  python -m instructue {example}", formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
 
 
 def _add_evaluate(
@@ -95,67 +135,6 @@ def _add_evaluate(
         help="embeddings of your own method (user, vector)",
     )
     verb.set_defaults(do=run_evaluate)
-
-
-def _add_sources(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]", common: argparse.ArgumentParser) -> None:
-    """Verbs about a team's own data, and about made-up data."""
-
-    def add(name: str, said: str, more: str, example: str) -> argparse.ArgumentParser:
-        return verbs.add_parser(
-            name, parents=[common], help=f"{said[0].lower()}{said[1:-1]}", description=f"{said} {more}",
-            epilog=f"example:\n  {example}", formatter_class=argparse.RawDescriptionHelpFormatter,
-        )  # fmt: skip
-
-    verb = add(
-        "init", "Look at a folder of files or a database and propose a description.",
-        "Writes NAME.yaml, with the reason\nof each guess beside it, NAME.tasks.yaml and NAME.params.yaml, "
-        "and reads rows through them. docs/sources.md explains the rest.",
-        "python -m instructue init logs/ --out shop.yaml; then edit the lines with CHECK, and `make run DATASET=shop`",
-    )  # fmt: skip
-    place = "folder of CSV, Parquet or JSON lines files, a .duckdb or .sqlite file, or env:VARIABLE (PostgreSQL's URL)"
-    verb.add_argument("place", metavar="PLACE", help=place)
-    verb.add_argument("--out", type=Path, metavar="NAME.yaml", help="what to write (default: the place's name, here)")
-    verb.set_defaults(do=run_init)
-    verb = add(
-        "describe", "Show what is in a data set before training.",
-        "Events per source and month, users, missing values, texts,\nlengths of histories: in the terminal, "
-        "and with plots in reports/describe-NAME.html.",
-        "python -m instructue describe shop.yaml",
-    )  # fmt: skip
-    verb.add_argument(
-        "dataset", nargs="?", metavar="NAME", help="a described data set or a path (default: params.yaml's)"
-    )
-    verb.set_defaults(do=run_describe)
-    add_superapp(add(
-        "superapp", "Make up the data of a super-app, of any size, whose best attainable results are known.",
-        "\ndocs/superapp.md says what is in it.",
-        "python -m instructue superapp --users 2000 --out data/superapp, then make run DATASET=data/superapp/superapp",
-    ))  # fmt: skip
-
-
-def run_init(args: argparse.Namespace) -> int:
-    """Propose a description and say how to go on."""
-    from instructue.sources.init.run import default_out, init, show
-
-    with contextlib.chdir(args.root):
-        out = args.out or default_out(args.place)
-        print(show(init(args.place, out), out))
-    return 0
-
-
-def run_describe(args: argparse.Namespace) -> int:
-    """Show a data set's figures, and say where the page is."""
-    from instructue.sources.describe.show import show_dataset
-
-    paths = Paths(args.root.resolve())
-    with contextlib.chdir(paths.root):
-        if args.dataset:
-            page = show_dataset(args.dataset, paths)
-        else:
-            data = load_config(paths.params, args.variant).data
-            page = show_dataset(data.description(), paths, data.folder)
-    print(f"page: {page}")
-    return 0
 
 
 def run_evaluate(args: argparse.Namespace) -> int:
@@ -186,6 +165,8 @@ def run_stage(args: argparse.Namespace) -> int:
     started = time.monotonic()
     with contextlib.chdir(paths.root):  # so that folders named in params.yaml are relative to the root
         report = STAGES[args.verb](config, paths)
+    if not speaks():
+        return 0
     print("\n".join(summary(report, time.monotonic() - started)))
     return 0
 
@@ -233,6 +214,19 @@ def show_results(args: argparse.Namespace) -> int:
     return 0
 
 
+def show_quarantine(args: argparse.Namespace) -> int:
+    """Print what was set aside."""
+    from instructue.show import print_quarantine
+    from instructue.sources.quarantine import read_quarantine
+
+    if args.rows < 0:
+        raise ConfigError(f"--rows {args.rows}: give 0 or more")
+    paths = Paths(args.root.resolve())
+    found = read_quarantine(paths).chosen(args.source, args.rule)
+    print_quarantine(found, paths.validation_report / "index.html", args.rows)
+    return 0
+
+
 def see_doctor(args: argparse.Namespace) -> int:
     """Print all findings; 1 if a required one is not ok."""
     from instructue.doctor import examine
@@ -253,8 +247,11 @@ def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(
         level=logging.DEBUG if args.verbose else logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
     )
-    logging.getLogger("instructue").setLevel(logging.DEBUG if args.verbose else logging.INFO)
+    quiet = logging.INFO if speaks() else logging.WARNING
+    logging.getLogger("instructue").setLevel(logging.DEBUG if args.verbose else quiet)
     try:
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1 and args.verb != "model":
+            raise ConfigError("torchrun started this in several processes; only the model stage can share its work")
         return args.do(args)
     except InstructUEError as error:
         print(f"{args.verb}: {error}", file=sys.stderr)

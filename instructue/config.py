@@ -10,6 +10,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from instructue.changes import with_changes, with_variant
 from instructue.errors import ConfigError
 
 OURS = "instructue/datasets"  # in a checkout; elsewhere the installed package has them
@@ -98,6 +99,9 @@ class NetworkConfig(Section):
     map_width: int = Field(
         ge=0, description="Of dim, how many numbers hold the history's place on the map of all histories"
     )
+    evidence_width: int = Field(
+        ge=0, description="Of dim, how many numbers hold how much of what the instruction asks about the history has"
+    )
     layers: int = Field(ge=1, le=200, description="Transformer layers of the language model used, from the bottom")
     lora_rank: int = Field(ge=1, le=512, description="Rank of the LoRA updates")
     windows_days: list[int] = Field(min_length=1, description="Ages in days that bound the pooled windows, ascending")
@@ -114,9 +118,10 @@ class NetworkConfig(Section):
     def _ascending(self) -> "NetworkConfig":
         if sorted(set(self.windows_days)) != self.windows_days or self.windows_days[0] < 1:
             raise ValueError(f"windows_days must ascend from at least 1, got {self.windows_days}")
-        if self.map_width >= self.dim:
+        if self.map_width + self.evidence_width >= self.dim:
             raise ValueError(
-                f"map_width {self.map_width} must leave room in dim {self.dim} for what the language model says"
+                f"map_width {self.map_width} and evidence_width {self.evidence_width} must leave room in "
+                f"dim {self.dim} for what the language model says"
             )
         return self
 
@@ -146,8 +151,20 @@ class TrainingConfig(Section):
         gt=0, le=1, description="InfoNCE temperature at the start; learnt, bounded below by 0.01"
     )
     dtype: Literal["bfloat16", "float32"] = Field(description="Arithmetic of the frozen language model")
+    micro_batch: int = Field(
+        ge=0,
+        description="Histories per forward pass: a step takes less memory, its gradient is the same; 0: all at once",
+    )
+    processes: int = Field(ge=1, le=64, description="Processes that share each step's histories, started by torchrun")
+    device: Literal["auto", "cpu", "cuda"] = Field(description="Where training computes; auto: a GPU if there is one")
     checkpoint_every: int = Field(ge=1, description="Steps between checkpoints that a killed run resumes from")
     seed: int = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _each_process_has_histories(self) -> "TrainingConfig":
+        if self.processes > self.users:
+            raise ValueError(f"processes {self.processes} share {self.users} users a step; lower one, raise the other")
+        return self
 
     @model_validator(mode="after")
     def _answers_are_written(self) -> "TrainingConfig":
@@ -162,6 +179,16 @@ class TrainingConfig(Section):
 class ModelConfig(Section):
     network: NetworkConfig
     training: TrainingConfig
+
+    def changed(self, changes: dict[str, Any]) -> "ModelConfig":
+        """The same with other values, named as "network.layers". Raises ConfigError for one that may not be."""
+        raw = with_changes(self.model_dump(), changes, "a change of the model")
+        try:
+            return ModelConfig.model_validate(raw)
+        except ValidationError as error:
+            raise ConfigError(
+                "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+            ) from None
 
 
 class EmbeddingsConfig(Section):
@@ -191,20 +218,24 @@ class EvaluationConfig(Section):
     seed: int = Field(ge=0)
 
 
-Claim = Literal["following", "robustness", "losses", "unseen_users", "taught"]
+Claim = Literal["following", "robustness", "losses", "ablations", "unseen_users", "taught"]
 
 
 class StudiesConfig(Section):
     """Experiments about claims: what the instruction, the loss and the training are worth, and against what noise."""
 
     run: list[Claim] = Field(
-        description="Which studies to run; losses trains two models more, unseen_users and taught one"
+        description="Which studies to run; losses trains two models more, unseen_users and taught one each, "
+        "ablations one per entry"
     )
     users: int = Field(ge=0, description="Users that following and robustness embed; 0 takes all")
     tasks: list[str] = Field(
         description="Tasks that robustness is measured on; empty takes the first three yes-or-no tasks"
     )
     noise: list[float] = Field(description="Shares of irrelevant events in a history, each in [0, 0.95]")
+    ablations: dict[str, dict[str, Any]] = Field(
+        description="What ablations changes in the section model, by name: {network.layers: 8}"
+    )
     paraphrases: int = Field(ge=1, le=20, description="Other wordings of each task's instruction")
     seed: int = Field(ge=0)
 
@@ -229,6 +260,15 @@ class Config(Section):
     evaluation: EvaluationConfig
     variants: dict[str, dict[str, Any]] = Field({}, description="Named sets of changes: section.key -> value")
 
+    @model_validator(mode="after")
+    def _ablations(self) -> "Config":
+        for name, changes in self.studies.ablations.items():
+            try:
+                self.model.changed(changes)
+            except ConfigError as error:
+                raise ValueError(f"studies.ablations, {name!r}: {error}") from None
+        return self
+
 
 def load_config(path: Path, variant: str | None = None) -> Config:
     """Read and check params.yaml; `variant` applies one of its named sets of changes.
@@ -242,30 +282,6 @@ def load_config(path: Path, variant: str | None = None) -> Config:
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not YAML: {error}") from error
     return parse_config(raw if variant is None else with_variant(raw, variant), str(path))
-
-
-def with_variant(raw: dict[str, Any], variant: str) -> dict[str, Any]:
-    """A copy of raw params with the changes of one named variant applied."""
-    variants = raw.get("variants") or {}
-    if variant not in variants:
-        raise ConfigError(f"no variant {variant!r} in params.yaml; it has {sorted(variants)}")
-    return with_changes(raw, variants[variant], f"variant {variant!r}")
-
-
-def with_changes(raw: dict[str, Any], changes: dict[str, Any], name: str) -> dict[str, Any]:
-    """A copy of raw params with `changes` {"section.key": value}; `name` is what an error calls their origin."""
-    import copy
-
-    changed = copy.deepcopy(raw)
-    for dotted, value in changes.items():
-        *sections, key = dotted.split(".")
-        place = changed
-        for section in sections:
-            place = place.get(section) if isinstance(place, dict) else None
-        if not isinstance(place, dict) or key not in place:
-            raise ConfigError(f"{name} changes {dotted!r}, which is not in params.yaml")
-        place[key] = value
-    return changed
 
 
 def parse_config(raw: Any, name: str) -> Config:

@@ -105,6 +105,10 @@ class Paths:
         """Figures of earlier UserQA, which the data card compares with."""
         return self.cache / "userqa_versions"
 
+    def volumes(self, dataset: str) -> Path:
+        """Rows per source of `dataset` when they were last published, which the next validation compares with."""
+        return self.cache / "volumes" / f"{dataset}.json"
+
     @property
     def mlflow_uri(self) -> str:
         return f"sqlite:///{self.root.resolve()}/mlflow.db"

@@ -1,5 +1,6 @@
 """Progress with time left, on standard error; one plain line each tenth where that is not a terminal."""
 
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sized
@@ -8,8 +9,16 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
+def speaks() -> bool:
+    """Whether this process is the one that shows progress and results: of several under torchrun the first."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
 def track(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
     """Iterate over `items` while showing how far it is: a bar in a terminal, lines in a log."""
+    if not speaks():
+        yield from items
+        return
     if total is None and isinstance(items, Sized):
         total = len(items)
     if sys.stderr.isatty():

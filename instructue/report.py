@@ -22,3 +22,10 @@ class StageReport:
     links: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     parts: dict[str, "StageReport"] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, kept: dict[str, Any]) -> "StageReport":
+        """A report from what dataclasses.asdict made of it, after a way through JSON."""
+        parts = {name: cls.of(part) for name, part in kept["parts"].items()}
+        plots = {name: Path(path) for name, path in kept["plots"].items()}
+        return cls(**kept | {"parts": parts, "plots": plots})

@@ -11,11 +11,15 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from instructue.config import Config
 from instructue.errors import DataError
 from instructue.report import StageReport
+
+if typing.TYPE_CHECKING:
+    from instructue.sources.quarantine import Quarantine
 
 OURS = "instructue"
 
@@ -159,3 +163,33 @@ def _cell(row: dict[str, Any] | None, best: float | None) -> str:
     bounds = "" if row["low"] is None else f" \\[{row['low']:.3f}, {row['high']:.3f}]"
     shown = f"{row['value']:.3f}{bounds}"
     return f"[bold]{shown}[/bold]" if row["value"] == best else shown
+
+
+def print_quarantine(found: "Quarantine", page: Path, limit: int) -> None:
+    """Counts per source, counts per broken rule, and the first `limit` rows."""
+    out = console()
+    table = Table("source", "read", "kept", "quarantined", box=None, header_style="bold", pad_edge=False)
+    for name, counts in found.counts.items():
+        table.add_row(name, *(figure(counts[c]) for c in ("read", "kept", "quarantined")))
+    out.print(table)
+    if found.rows.is_empty():
+        out.print("\nnothing is in quarantine")
+    else:
+        names = ["source", "rule", "rows", "reason"]
+        _print_rows(out, names, found.by_rule().select(names).rows())
+        # In the file's own order, so that a person finds them one after the other.
+        names = ["source", "file", "row", "rule", "value", "user", "time"]
+        first = found.rows.sort("source", "row", "rule", maintain_order=True).head(limit)
+        shown = [name for name in names if name in first.columns]
+        _print_rows(out, shown, first.select(shown).rows())
+        if found.rows.height > limit:
+            out.print(f"and {found.rows.height - limit:,} more (--rows {found.rows.height})")
+    out.print(f"\nrows are counted from 0 in their file; results page: {page}", soft_wrap=True)
+
+
+def _print_rows(out: Console, names: list[str], rows: list[tuple[Any, ...]]) -> None:
+    table = Table(*names, box=None, header_style="bold", pad_edge=False)
+    for row in rows:
+        table.add_row(*(escape(str("" if value is None else value)) for value in row))
+    out.print()
+    out.print(table)

@@ -3,6 +3,8 @@
 import argparse
 import logging
 import os
+import signal
+import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -89,6 +91,8 @@ def _run(root: Path, args: argparse.Namespace) -> int:
 
 
 def _ui(root: Path, port: int) -> int:
+    from orchestration.pages import serve
+
     dagster = Path(sys.executable).with_name("dagster")
     os.chdir(root)
     os.environ[ROOT] = str(root)
@@ -96,7 +100,12 @@ def _ui(root: Path, port: int) -> int:
     module = [] if (root / "pyproject.toml").is_file() else ["-m", "orchestration.definitions"]
     command = [str(dagster), "dev", *module, "-h", "127.0.0.1", "-p", str(port)]
     print(f"http://127.0.0.1:{port} in half a minute; end with Ctrl-C", file=sys.stderr, flush=True)
-    os.execv(command[0], command)
+    serve(root)
+    process = subprocess.Popen(command)
+    # Dagster ends its own processes: Ctrl-C reaches it as it does us, a signal to end is passed on.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+    return process.wait()
 
 
 if __name__ == "__main__":

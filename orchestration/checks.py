@@ -1,7 +1,7 @@
 """Verdicts of data_checks as Dagster asset checks. A suite is in the form of reports/validation/results.json."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import dagster as dg
@@ -10,6 +10,7 @@ from instructue.config import Config
 from instructue.errors import DataError, ValidationFailed
 from instructue.paths import Paths
 from orchestration.metadata import table
+from orchestration.pages import address
 from orchestration.records import Suite
 
 NAME = "expectations"
@@ -36,20 +37,23 @@ def judge_sources(_: Config, paths: Paths) -> dict[str, Suite]:
     """What the validation stage found, per source."""
     path = paths.validation_report / "results.json"
     try:
-        return json.loads(path.read_text(encoding="utf-8"))["sources"]
+        suites = json.loads(path.read_text(encoding="utf-8"))["sources"]
     except (OSError, ValueError, KeyError) as error:
         raise DataError(f"{path} cannot be read ({error}); run the validation stage again") from error
+    page = paths.validation_report / "index.html"
+    return {name: suite | {"page": address(f"{page}#{name}", paths.root)} for name, suite in suites.items()}
 
 
 def judge_userqa(config: Config, paths: Paths) -> dict[str, Suite]:
     """The UserQA suite on the triplets."""
     import polars as pl
 
+    from data_checks.record import suite_record
     from data_checks.userqa_suite import check_userqa
 
     triplets = pl.read_parquet(paths.userqa / "triplets.parquet")
     wordings = json.loads((paths.userqa / "wordings.json").read_text(encoding="utf-8"))
-    return {"userqa": suite_of(check_userqa(triplets, config.histories.evaluation_snapshot, wordings))}
+    return {"userqa": suite_record(check_userqa(triplets, config.histories.evaluation_snapshot, wordings))}
 
 
 def judge_embeddings(_: Config, paths: Paths) -> dict[str, Suite]:
@@ -57,30 +61,9 @@ def judge_embeddings(_: Config, paths: Paths) -> dict[str, Suite]:
     import polars as pl
 
     from data_checks.embeddings_suite import check_embeddings
+    from data_checks.record import suite_record
 
-    return {"user_embeddings": suite_of(check_embeddings(pl.read_parquet(paths.embeddings / "embeddings.parquet")))}
-
-
-def suite_of(outcomes: Iterable[Any]) -> Suite:
-    """data_checks' outcomes on one table as a suite."""
-    expectations, read = [], 0
-    for o in outcomes:
-        read = max(read, o.checked)
-        bad = [{"position": int(p), "value": v} for p, v in zip(o.bad[:SHOWN], o.bad_values[:SHOWN], strict=False)]
-        expectations.append(
-            {
-                "name": o.name,
-                "sentence": o.sentence,
-                "verdict": o.verdict,
-                "observed": o.observed,
-                "expected": o.expected,
-                "failed_rows": o.failed,
-                "first_bad_rows": bad,
-            }
-        )
-    verdicts = {e["verdict"] for e in expectations}
-    worst = next((v for v in ("failed", "quarantined", "warned") if v in verdicts), "passed")
-    return {"verdict": worst, "read": read, "expectations": expectations}
+    return {"user_embeddings": suite_record(check_embeddings(pl.read_parquet(paths.embeddings / "embeddings.parquet")))}
 
 
 def is_fit(suites: dict[str, Suite]) -> bool:
@@ -94,13 +77,22 @@ def result(key: dg.AssetKey, suite: Suite) -> dg.AssetCheckResult:
     # What failed comes first; the rest shows what was looked at.
     ordered = sorted(suite["expectations"], key=lambda e: e["verdict"] == "passed")
     shown = [
-        {"verdict": e["verdict"], "expectation": e["sentence"], "found": e["observed"], "bad rows": e["failed_rows"]}
+        {
+            "verdict": e["verdict"],
+            "severity": e["severity"],
+            "expectation": e["sentence"],
+            "found": e["observed"],
+            "expected": e["expected"],
+            "bad rows": e["failed_rows"],
+        }
         for e in ordered
     ]
     bad = [{"rule": e["name"], **row} for e in broken for row in e["first_bad_rows"][:SHOWN]]
     metadata: dict[str, Any] = {"rows checked": suite["read"], "expectations": table(shown)}
     if bad:
         metadata["first bad rows"] = table(bad[:SHOWN])
+    if suite.get("page"):
+        metadata["results page"] = dg.MetadataValue.url(suite["page"])
     held = len(suite["expectations"]) - len(broken)
     said = f"{held} of {len(suite['expectations'])} expectations hold on {suite['read']:,} rows"
     return dg.AssetCheckResult(

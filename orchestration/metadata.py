@@ -8,6 +8,7 @@ from typing import Any
 import dagster as dg
 
 from instructue.report import StageReport
+from orchestration.pages import address
 
 SAMPLE = 5
 LONGEST = 200  # characters of one cell
@@ -68,7 +69,7 @@ def report(said: StageReport, root: Path) -> dict[str, Any]:
     found |= {name: float(value) if isinstance(value, float) else value for name, value in said.metrics.items()}
     found |= {name: table(rows) for name, rows in said.tables.items() if rows}
     found |= {f"plot/{name}": plot(path if path.is_absolute() else root / path) for name, path in said.plots.items()}
-    found |= {name: link(place) for name, place in said.links.items()}
+    found |= {name: link(place, root) for name, place in said.links.items()}
     if said.notes:
         found["notes"] = dg.MetadataValue.md("\n".join(f"- {note}" for note in said.notes))
     return found
@@ -83,6 +84,9 @@ def plot(path: Path) -> dg.MetadataValue:
     return dg.MetadataValue.md(f"![{path.stem}](data:image/{kind};base64,{encoded})")
 
 
-def link(place: str) -> dg.MetadataValue:
-    """A link if it is one, else a path to copy."""
-    return dg.MetadataValue.url(place) if place.startswith(("http://", "https://")) else dg.MetadataValue.path(place)
+def link(place: str, root: Path) -> dg.MetadataValue:
+    """A link if it is one or a page of our reports, else a path to copy."""
+    if place.startswith(("http://", "https://")):
+        return dg.MetadataValue.url(place)
+    page = address(place, root)
+    return dg.MetadataValue.url(page) if page else dg.MetadataValue.path(place)

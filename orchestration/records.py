@@ -42,12 +42,6 @@ def load(paths: Paths, version: Version) -> Record | None:
     try:
         kept = json.loads(_place(paths, version).read_text(encoding="utf-8"))
         report = kept["report"]
-        return Record(None if report is None else _report(report), kept["suites"], kept["seconds"])
+        return Record(None if report is None else StageReport.of(report), kept["suites"], kept["seconds"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def _report(kept: dict[str, Any]) -> StageReport:
-    parts = {name: _report(part) for name, part in kept.pop("parts").items()}
-    plots = {name: Path(path) for name, path in kept.pop("plots").items()}
-    return StageReport(**kept, plots=plots, parts=parts)

@@ -14,6 +14,7 @@ PACKAGES = ("instructue", "data_checks", "orchestration")
 LAYERS = [
     ["instructue.errors", "instructue.files", "instructue.progress", "instructue.report",
      "instructue.paths", "instructue.telemetry"],
+    ["instructue.changes"],
     ["instructue.config"],
     ["instructue.models"],
     ["instructue.superapp"],

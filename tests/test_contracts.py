@@ -54,7 +54,8 @@ PLUMBING = {
     "instructue.sources.yaml_lines",
     "instructue.training.tracking",
 } | {
-    f"instructue.{name}" for name in ("config", "errors", "files", "paths", "progress", "report", "stages", "telemetry")
+    f"instructue.{name}"
+    for name in ("changes", "config", "errors", "files", "paths", "progress", "report", "stages", "telemetry")
 }
 
 

@@ -10,8 +10,9 @@ import polars as pl
 
 from instructue.api.given import empty_events
 from instructue.api.origin import Origin
-from instructue.batching.features import Fitted, HistoryFeatures
+from instructue.batching.features import HistoryFeatures
 from instructue.batching.packs import Ask, Packer
+from instructue.batching.tokens import Fitted
 from instructue.errors import ConfigError, DataError
 from instructue.models.text_encoder import TextEncoder
 from instructue.paths import Paths
@@ -49,9 +50,10 @@ class Grown(Fitted):
         new = texts - len(fitted.idf)
         nowhere = np.zeros((new, fitted.map_TC.shape[1]), np.float32)
         idf = np.concatenate([fitted.idf, np.full(new, fitted.idf.max(), np.float32)])
+        known = np.concatenate([fitted.known, np.zeros(new, np.float32)])
         grown = np.concatenate([fitted.map_TC, nowhere])
         scaled = np.concatenate([fitted.scaled_map(), nowhere])
-        return Grown(idf, grown, fitted.center_C, fitted.spread_C, scaled)
+        return Grown(idf, known, grown, fitted.center_C, fitted.spread_C, scaled)
 
 
 class Network:
@@ -118,11 +120,10 @@ class Network:
         rows_a_pass = max(1, min(batch_size, MOST_SEGMENTS // K))
         for start in range(0, total, rows_a_pass):
             rows = np.arange(start, min(start + rows_a_pass, total))
-            order_BK, asks = self._asks([asked[row] for row in rows] if asked else None, len(rows))
+            asks = self._asks([asked[row] for row in rows] if asked else None, len(rows))
             pack = packer.pack(rows, asks, self._hidden(packer, len(rows), hide))
             with torch.inference_mode(), self._autocast():
-                embeddings = self.parts.model(pack).embeddings
-            out_NKE[rows[:, None], order_BK] = torch.cat(embeddings, dim=1).float().numpy()
+                out_NKE[rows] = self.parts.model(pack).embeddings[0].float().numpy()
         return out_NKE
 
     def answers(self, texts: list[str]) -> np.ndarray:
@@ -135,19 +136,20 @@ class Network:
         """The tokens that follow <USER> for the first history: the likeliest each time, at most `most`, to the end."""
         import torch
 
+        from instructue.network.packing import Memory
+
         packer = self._packer(tables)
-        _, asks = self._asks([[instruction]], 1)
-        pack = packer.pack(np.arange(1), asks, self._hidden(packer, 1, hide))
-        group, said = pack.groups[0], []
+        pack = packer.pack(np.arange(1), self._asks([[instruction]], 1), self._hidden(packer, 1, hide))
+        group, said, memory = pack.groups[0], [], Memory()
         with torch.inference_mode(), self._autocast():
             while len(said) < most:
-                more = torch.tensor(said, dtype=torch.int64).view(1, 1, -1)
-                ids_BKI = torch.cat([group.ids_BKI, more], dim=2)
+                answer_BKJ = torch.tensor(said, dtype=torch.int64).view(1, 1, -1)
                 # A target marks the places whose next token is asked for: here the last.
-                target_BKI = torch.full_like(ids_BKI, -100)
-                target_BKI[..., -1] = 0
-                pack.groups = [dataclasses.replace(group, ids_BKI=ids_BKI, target_BKI=target_BKI)]
-                token = int(self.parts.model(pack, with_answers=True).answer_logits[0].float().argmax())
+                target_BKJ = torch.full((1, 1, len(said) + 1), -100)
+                target_BKJ[..., -1] = 0
+                pack.groups = [dataclasses.replace(group, answer_BKJ=answer_BKJ, target_BKJ=target_BKJ)]
+                output = self.parts.model(pack, with_answers=True, memory=memory)
+                token = int(output.answer_logits[0].float().argmax())
                 if token == packer.end_id:
                     break
                 said.append(token)
@@ -173,21 +175,12 @@ class Network:
         packer.features = features
         return packer
 
-    def _asks(self, asked: list[list[str]] | None, count: int) -> tuple[np.ndarray, list[Ask]]:
-        """Each history's instructions from the shortest to the longest in two halves, which pad less than one group;
-        the order [B, K] says where each came from."""
+    def _asks(self, asked: list[list[str]] | None, count: int) -> list[Ask]:
+        """What is asked of each of `count` histories, K instructions each, or the one segment that asks nothing."""
         if asked is None:
-            return np.zeros((count, 1), np.int64), [Ask.general(count)]
-        tokens_of, limit = self.parts.packer.tokens_of, self.config.network.instruction_tokens
-        length_BK = np.asarray([[len(tokens_of(text)) for text in row] for row in asked])
-        order_BK = np.argsort(length_BK, axis=1, kind="stable")
-        half = (order_BK.shape[1] + 1) // 2
-        asks = []
-        for part in (order_BK[:, :half], order_BK[:, half:]):
-            if part.shape[1]:
-                texts = [[row[place] for place in places] for row, places in zip(asked, part, strict=True)]
-                asks.append(Ask(texts, np.stack([self.text_vectors(row) for row in texts]), None, limit))
-        return order_BK, asks
+            return [Ask.general(count)]
+        vectors = np.stack([self.text_vectors(row) for row in asked])
+        return [Ask(asked, vectors, None, self.config.network.instruction_tokens)]
 
     def _hidden(self, packer: Packer, count: int, hide: tuple[str, ...]) -> np.ndarray | None:
         names = packer.features.names

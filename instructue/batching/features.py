@@ -5,90 +5,20 @@ V width of a text vector, F numeric features of a token. Every token, whatever i
 aggregate of events of one source: a text vector and the same F figures.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import polars as pl
 import scipy.sparse as sp
 
+from instructue.batching.tokens import Distinct, Fitted, Roles, Tokens
 from instructue.sources.tables import Tables
 
 DAY_US = 86_400_000_000
 RECENT_DAYS = 28.0
 # log count, log recent count, log days since the last, log days since the first, similarity to the instruction
 BASE_FEATURES = 5
-
-
-@dataclass(frozen=True)
-class Roles:
-    """What a soft token stands for: one window each, then the four single roles."""
-
-    windows: int
-
-    @property
-    def frequent(self) -> int:
-        return self.windows
-
-    @property
-    def retrieved(self) -> int:
-        return self.windows + 1
-
-    @property
-    def attribute(self) -> int:
-        return self.windows + 2
-
-    @property
-    def whole(self) -> int:
-        return self.windows + 3
-
-    @property
-    def count(self) -> int:
-        return self.windows + 4
-
-
-@dataclass
-class Tokens:
-    """N soft tokens: vectors_NV float32, figures_NF float32, source_N and role_N int64."""
-
-    vectors_NV: np.ndarray
-    figures_NF: np.ndarray
-    source_N: np.ndarray
-    role_N: np.ndarray
-
-    @staticmethod
-    def join(parts: list["Tokens"]) -> "Tokens":
-        return Tokens(*(np.concatenate([getattr(p, f) for p in parts]) for f in Tokens.__dataclass_fields__))
-
-
-@dataclass
-class Distinct:
-    """Each history's distinct event texts: rows of history b are [bounds[b], bounds[b + 1])."""
-
-    bounds: np.ndarray
-    text: np.ndarray
-    source: np.ndarray
-    figures: np.ndarray
-    weight: np.ndarray
-
-
-@dataclass
-class Fitted:
-    """What was learnt from training histories before any step: idf_T, the map_TC and its normaliser."""
-
-    idf: np.ndarray
-    map_TC: np.ndarray
-    center_C: np.ndarray
-    spread_C: np.ndarray
-
-    @staticmethod
-    def blank(texts: int, width: int) -> "Fitted":
-        zeros, ones = np.zeros(width, np.float32), np.ones(width, np.float32)
-        return Fitted(np.ones(texts, np.float32), np.zeros((texts, width), np.float32), zeros, ones)
-
-    def scaled_map(self) -> np.ndarray:
-        """map_TC at unit mean-square row length, as text vectors have."""
-        size = np.sqrt((self.map_TC**2).sum(1).mean()) if self.map_TC.size else 1.0
-        return self.map_TC / max(float(size), 1e-9)
+FADING_DAYS = (28.0, 91.0)  # how quickly an old event stops to count as evidence
+# count, recent count, presence faded by each of FADING_DAYS, presence
+AMOUNTS = 3 + len(FADING_DAYS)
 
 
 class HistoryFeatures:
@@ -142,6 +72,7 @@ class HistoryFeatures:
         for start in range(0, len(examples), 256):
             seen += np.bincount(self.distinct(examples[start : start + 256]).text, minlength=len(seen))
         self.fitted.idf = np.log((1 + len(examples)) / (1 + seen)).astype(np.float32)
+        self.fitted.known = (seen > 0).astype(np.float32)
         if width == 0:
             return
         weights = self._weights(self.distinct(examples))
@@ -246,6 +177,35 @@ class HistoryFeatures:
         bounds = np.searchsorted(key, np.arange(len(examples) + 1) * len(self.vectors))
         text = key % len(self.vectors)
         return Distinct(bounds, text, source[first], figures, figures[:, 0] * self.idf[text])
+
+    def seen(self, distinct: Distinct) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Each history's distinct texts side by side: vectors [B, M, V], sources [B, M], amounts [B, M, AMOUNTS].
+
+        M is the most that a history of the batch holds; amounts are zero beyond a history's own.
+        """
+        B, length = len(distinct.bounds) - 1, np.diff(distinct.bounds)
+        M = int(length.max(initial=0))
+        there = np.arange(M) < length[:, None]
+        vectors = np.zeros((B, M, self.vectors.shape[1]), np.float32)
+        vectors[there] = self.vectors[distinct.text]
+        source = np.zeros((B, M), np.int64)
+        source[there] = distinct.source
+        count, recent, last = (np.expm1(distinct.figures[:, place]) for place in range(3))
+        amounts = np.zeros((B, M, AMOUNTS), np.float32)
+        amounts[there] = np.stack(
+            [count, recent, *(np.exp(-last / days) for days in FADING_DAYS), np.ones_like(count)], axis=1
+        )
+        return vectors, source, amounts
+
+    def best(self, query_UV: np.ndarray) -> np.ndarray:
+        """[U] similarity of the text nearest to each query among those that the fitted histories held.
+
+        Rounded, so that it does not depend on what else is looked up at the same time.
+        """
+        known = self.fitted.known[: len(self.vectors)] > 0
+        if not known.any():
+            return np.ones(len(query_UV), np.float32)
+        return (query_UV @ self.vectors[known].T).max(axis=1).round(3)
 
     def frequent(self, distinct: Distinct, keep: int) -> np.ndarray:
         """Rows of `distinct` with each history's most telling texts (log count x idf); [B, keep], -1 where fewer."""

@@ -1,37 +1,45 @@
-"""What one forward pass takes: soft tokens, where they go, and groups of segments behind each history.
+"""What one forward pass takes: soft tokens, where they go, instructions, and groups of segments behind each history.
 
-Legend: B histories, P prefix slots, K segments a history in a group, Q retrieved slots, I token slots
-(instruction, <USER>, answer, padding).
+Legend: B histories, P prefix slots, U distinct instructions, I their tokens all together, K segments a history in a
+group, Q retrieved slots, J tokens of an answer, M most distinct texts of a history, V text vector, X amounts.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from instructue.batching.features import HistoryFeatures, Tokens
+from instructue.batching.features import HistoryFeatures
+from instructue.batching.tokens import Distinct, Tokens
 
 
 @dataclass
 class Segments:
-    """One group: K segments behind each of B histories, all padded to the same length.
+    """One group: K segments behind each of B histories, all of the same length: retrieved slots, <USER>, an answer.
 
-    ids_BKI: instruction, then <USER> at user_BK, then the answer if the group carries it, then padding.
-    retrieved_BKQ: the batch's soft token of each slot in front, -1 for none.
-    target_BKI: the next token to predict, -100 where none is asked.
+    which_BK numbers each segment's instruction in the pack, -1 for none. retrieved_BKQ: the batch's soft token of
+    each slot in front, -1 for none. answer_BKJ: the answer's tokens, padded; J is 0 where none is carried.
+    target_BKJ: the next token to predict from <USER> on (one place more than the answer), -100 where none is asked.
     """
 
-    ids_BKI: Tensor
-    user_BK: Tensor
+    which_BK: Tensor
     retrieved_BKQ: Tensor
-    target_BKI: Tensor
+    answer_BKJ: Tensor
+    target_BKJ: Tensor
 
 
 @dataclass
 class Pack:
     """A batch of histories with groups of segments. prefix_BP and whole_BS number soft tokens, -1 for none;
-    place_BC are the histories' coordinates on the map."""
+    place_BC are the histories' coordinates on the map.
+
+    ids_I and length_U: the distinct instructions' tokens, one after the other, and how many each has. query_UV are
+    their text vectors, best_U the similarity of the text nearest to each among all that training knew.
+    seen_BMV, source_BM, amount_BMX: each history's distinct texts, their sources and amounts, zero where there are
+    fewer than M: what the evidence for an instruction is read from.
+    """
 
     vectors_NV: Tensor
     figures_NF: Tensor
@@ -40,14 +48,21 @@ class Pack:
     prefix_BP: Tensor
     whole_BS: Tensor
     place_BC: Tensor
+    seen_BMV: Tensor
+    source_BM: Tensor
+    amount_BMX: Tensor
+    ids_I: Tensor
+    length_U: Tensor
+    query_UV: Tensor
+    best_U: Tensor
     groups: list[Segments] = field(default_factory=list)
 
 
 class Packer:
     """Makes packs: features of the histories, events retrieved for each instruction, token ids.
 
-    `tokens_of(text) -> list[int]` is the language model's tokenizer, without special tokens; `user_id` is the
-    id that stands in for <USER>, `pad_id` for padding, `end_id` for the end of an answer.
+    `tokens_of(text) -> list[int]` is the language model's tokenizer, without special tokens; `pad_id` is the
+    id that stands for padding, `end_id` for the end of an answer.
     """
 
     def __init__(
@@ -55,13 +70,13 @@ class Packer:
         features: HistoryFeatures,
         frequent: int,
         retrieved: int,
-        tokens_of,
-        user_id: int,
+        tokens_of: Callable[[str], list[int]],
         pad_id: int,
         end_id: int,
     ):
         self.features, self.frequent, self.retrieved = features, frequent, retrieved
-        self.tokens_of, self.user_id, self.pad_id, self.end_id = tokens_of, user_id, pad_id, end_id
+        self.tokens_of, self.pad_id, self.end_id = tokens_of, pad_id, end_id
+        self._best: dict[str, float] = {}
 
     def pack(self, examples: np.ndarray, groups: list["Ask"], hidden: np.ndarray | None = None) -> Pack:
         """Pack histories with groups of segments; hidden_BS masks sources of single histories."""
@@ -77,16 +92,18 @@ class Packer:
         attribute_BA[attribute_BA >= 0] += made
         made += len(attributes.source_N)
         parts += [telling, attributes]
+        number, vectors = distinct_instructions(groups, features.vectors.shape[1])
         segments = []
         for ask in groups:
             tokens, slots = self._retrieve(distinct, ask)
             slots[slots >= 0] += made
             made += len(tokens.source_N)
             parts.append(tokens)
-            segments.append(self._segments(ask, slots))
+            segments.append(self._segments(ask, slots, number))
         B = len(examples)
         prefix = np.concatenate([attribute_BA, window_BSW.reshape(B, -1), frequent_BQ], axis=1)
         all_tokens = Tokens.join(parts)
+        said = [self.tokens_of(text)[:limit] for text, limit in number]
         tensors = (
             torch.from_numpy(np.ascontiguousarray(a))
             for a in (
@@ -97,11 +114,24 @@ class Packer:
                 prefix,
                 whole_BS,
                 features.coordinates(distinct),
+                *features.seen(distinct),
+                np.asarray([token for text in said for token in text], np.int64),
+                np.asarray([len(text) for text in said], np.int64),
+                vectors,
+                self._nearest(list(number), vectors),
             )
         )
         return Pack(*tensors, groups=segments)
 
-    def _retrieve(self, distinct, ask: "Ask") -> tuple[Tokens, np.ndarray]:
+    def _nearest(self, asked: list[tuple[str, int]], vectors_UV: np.ndarray) -> np.ndarray:
+        """[U] similarity of the nearest text that training knew; looked up once per instruction."""
+        new = [row for row, (text, _) in enumerate(asked) if text not in self._best]
+        if new:
+            found = self.features.best(vectors_UV[new])
+            self._best |= {asked[row][0]: float(best) for row, best in zip(new, found, strict=True)}
+        return np.asarray([self._best[text] for text, _ in asked], np.float32)
+
+    def _retrieve(self, distinct: Distinct, ask: "Ask") -> tuple[Tokens, np.ndarray]:
         """The texts of each whole history nearest to each instruction, by cosine; none for the general segment."""
         B, K = len(ask.instructions), len(ask.instructions[0])
         keep = self.retrieved if ask.vectors is not None else 0
@@ -112,7 +142,7 @@ class Packer:
             near_Kn = ask.vectors[b] @ self.features.vectors[distinct.text[span]].T
             found = min(keep, near_Kn.shape[1])
             best = np.argsort(-near_Kn, axis=1, kind="stable")[:, :found]
-            slots[b, :, :found] = len(rows) * 1 + np.arange(K * found).reshape(K, found)
+            slots[b, :, :found] = len(rows) + np.arange(K * found).reshape(K, found)
             rows.extend((span.start + best).ravel())
             similarity.extend(np.take_along_axis(near_Kn, best, 1).ravel())
         tokens = self.features.tokens_of(
@@ -120,30 +150,39 @@ class Packer:
         )
         return tokens, slots
 
-    def _segments(self, ask: "Ask", slots: np.ndarray) -> Segments:
+    def _segments(self, ask: "Ask", slots: np.ndarray, number: dict[tuple[str, int], int]) -> Segments:
         B, K = len(ask.instructions), len(ask.instructions[0])
-        sequences, users, answers = [], [], []
-        for b in range(B):
-            for k in range(K):
-                instruction = self.tokens_of(ask.instructions[b][k])[: ask.instruction_tokens]
-                answer = [*self.tokens_of(ask.answers[b][k])[: ask.answer_tokens], self.end_id] if ask.answers else []
-                sequences.append([*instruction, self.user_id, *answer])
-                users.append(len(instruction))
-                answers.append(len(answer))
-        width = max(len(s) for s in sequences)
+        which = [[number.get((text, ask.instruction_tokens), -1) for text in row] for row in ask.instructions]
+        answers = [
+            [*self.tokens_of(text)[: ask.answer_tokens], self.end_id] for row in ask.answers or [] for text in row
+        ]
+        width = max((len(answer) for answer in answers), default=0)
         ids = np.full((B * K, width), self.pad_id, np.int64)
-        target = np.full((B * K, width), -100, np.int64)
-        for row, sequence in enumerate(sequences):
-            ids[row, : len(sequence)] = sequence
-            at = users[row]
-            target[row, at : at + answers[row]] = sequence[at + 1 :]
-        shape = (B, K, width)
+        target = np.full((B * K, width + 1), -100, np.int64)
+        for row, answer in enumerate(answers):
+            ids[row, : len(answer)] = answer
+            target[row, : len(answer)] = answer
         return Segments(
-            torch.from_numpy(ids).view(shape),
-            torch.tensor(users).view(B, K),
+            torch.tensor(which).view(B, K),
             torch.from_numpy(slots),
-            torch.from_numpy(target).view(shape),
+            torch.from_numpy(ids).view(B, K, -1) if width else torch.zeros(B, K, 0, dtype=torch.int64),
+            torch.from_numpy(target).view(B, K, -1),
         )
+
+
+def distinct_instructions(groups: list["Ask"], width: int) -> tuple[dict[tuple[str, int], int], np.ndarray]:
+    """The instructions of all groups, each once: (text, most tokens) -> number; and their text vectors [U, V]."""
+    number: dict[tuple[str, int], int] = {}
+    vectors = []
+    for ask in groups:
+        if ask.vectors is None:
+            continue
+        for row, vectors_KV in zip(ask.instructions, ask.vectors, strict=True):
+            for text, vector in zip(row, vectors_KV, strict=True):
+                if (text, ask.instruction_tokens) not in number:
+                    number[text, ask.instruction_tokens] = len(number)
+                    vectors.append(vector)
+    return number, np.stack(vectors).astype(np.float32) if vectors else np.zeros((0, width), np.float32)
 
 
 @dataclass

@@ -93,9 +93,7 @@ def make_jobs(rows: pl.DataFrame, batch: int) -> list[Job]:
     """Group requests by history and hidden sources, sort by their number, cut into batches."""
     grouped = (
         rows.with_columns(pl.col("hides").list.sort().list.join(","))
-        .with_columns(pl.col("instruction").str.len_chars().alias("length"))
-        # Short instructions first, so that the two halves of a row pad little.
-        .sort("hides", "position", "length", "request")
+        .sort("hides", "position", "request")
         .group_by("hides", "position", maintain_order=True)
         .agg("request", "instruction")
         .with_columns(pl.col("request").list.len().alias("count"))
@@ -131,11 +129,11 @@ def embed_jobs(
     parts.model.eval()
     for job in track(jobs, f"embedding users ({method})"):
         hidden = np.tile(np.isin(names, job.hidden), (len(job.examples), 1))
-        asks = [_ask(half, known, config.model.network.instruction_tokens) for half in _halves(job.instructions)]
-        pack = parts.packer.pack(job.examples, [Ask.general(len(job.examples)), *asks], hidden)
+        ask = _ask(job.instructions, known, config.model.network.instruction_tokens)
+        pack = parts.packer.pack(job.examples, [Ask.general(len(job.examples)), ask], hidden)
         with torch.inference_mode(), torch.autocast("cpu", dtype=parts.dtype, enabled=parts.dtype != torch.float32):
             output = parts.model(pack)
-        told = torch.cat(output.embeddings[1:], dim=1).float().numpy()
+        told = output.embeddings[1].float().numpy()
         out[job.rows[job.rows >= 0]] = told[job.rows >= 0]
         for example, requests, vector in zip(
             job.examples.tolist(), job.rows, output.embeddings[0][:, 0].float().numpy(), strict=True
@@ -151,13 +149,6 @@ def embed_jobs(
         empty = pl.Series("context", [""] * len(users), dtype=pl.String)
         frames.append(_frame(users, under, empty, general, np.stack(list(alone.values()))))
     return frames
-
-
-def _halves(instructions: list[list[str]]) -> list[list[list[str]]]:
-    """A batch's instructions as its shorter and its longer half: two groups pad less than one."""
-    half = (len(instructions[0]) + 1) // 2
-    parts = [[row[:half] for row in instructions], [row[half:] for row in instructions]]
-    return [part for part in parts if part[0]]
 
 
 def _ask(instructions: list[list[str]], known: dict[str, np.ndarray], limit: int) -> Ask:

@@ -1,29 +1,40 @@
-"""The language model with LoRA, run over packed rows. The only module that imports peft.
+"""The language model with LoRA, run over packed streams. The only module that imports peft.
 
 Works for any decoder of the Llama family in transformers (SmolLM2, Llama, Qwen2): embed_tokens, layers,
 rotary_emb, norm, lm_head. LoRA: Hu et al. 2021 (arXiv 2106.09685).
 """
 
 from pathlib import Path
+from types import MethodType
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from instructue.errors import ConfigError
-from instructue.network.packing import Layout, packed_attention
+from instructue.network.packing import Layout, Memory, packed_attention
 
 ATTENTION = "instructue_packed"
 LORA_TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
-def _attend(module, query, key, value, attention_mask, scaling, dropout=0.0, *, layout: Layout, **_):
-    return packed_attention(query, key, value, layout, scaling), None
+def _attend(module, query, key, value, attention_mask, scaling, dropout=0.0, *, layout: Layout, memory=None, **_):
+    attended = packed_attention(query[0], key[0], value[0], layout, scaling, memory, module.layer_idx)
+    return attended[None], None
+
+
+def _fused(self, x: Tensor) -> Tensor:
+    """peft's LoRA product without its copies: what is added and scaled is added and scaled inside one product."""
+    down, up = (part["default"].weight for part in (self.lora_A, self.lora_B))
+    base = self.base_layer(x)
+    added = torch.addmm(base.flatten(0, -2), F.linear(x, down).flatten(0, -2), up.T, alpha=self.scaling["default"])
+    return added.view(base.shape)
 
 
 class Backbone(nn.Module):
     """First `layers` layers of a pretrained causal language model, frozen but for LoRA.
 
-    forward(embedded_BLD, layout) -> hidden_BLD after the final norm. `embed` looks tokens up; `logits` applies
+    forward(embedded_ND, layout) -> hidden_ND after the final norm. `embed` looks tokens up; `logits` applies
     the language-model head to chosen hidden states.
     """
 
@@ -43,9 +54,8 @@ class Backbone(nn.Module):
         lora = peft.LoraConfig(r=lora_rank, lora_alpha=2 * lora_rank, target_modules=LORA_TARGETS, lora_dropout=0.0)
         self.peft = peft.get_peft_model(model, lora)
         for module in self.peft.modules():
-            # Autocast does the casting; peft's own would copy every activation to float32 and back.
-            if hasattr(module, "cast_input_dtype_enabled"):
-                module.cast_input_dtype_enabled = False
+            if isinstance(module, peft.tuners.lora.Linear):
+                module.forward = MethodType(_fused, module)
         self.width: int = model.config.hidden_size
 
     @property
@@ -56,16 +66,21 @@ class Backbone(nn.Module):
         """Token ids of any shape -> their embeddings."""
         return self._causal.model.embed_tokens(tokens)
 
-    def forward(self, embedded_BLD: Tensor, layout: Layout) -> Tensor:
+    def forward(self, embedded_ND: Tensor, layout: Layout, memory: Memory | None = None) -> Tensor:
         decoder = self._causal.model
-        hidden_BLD = embedded_BLD
-        positions = layout.positions().to(hidden_BLD.device)[None]
-        rotary = decoder.rotary_emb(hidden_BLD, positions)
+        hidden = embedded_ND[None]
+        positions = layout.positions.to(hidden.device)[None]
+        rotary = decoder.rotary_emb(hidden, positions)
         for layer in decoder.layers:
-            hidden_BLD = layer(
-                hidden_BLD, attention_mask=None, position_ids=positions, position_embeddings=rotary, layout=layout
+            hidden = layer(
+                hidden,
+                attention_mask=None,
+                position_ids=positions,
+                position_embeddings=rotary,
+                layout=layout,
+                memory=memory,
             )
-        return decoder.norm(hidden_BLD)
+        return decoder.norm(hidden)[0]
 
     def logits(self, hidden_ND: Tensor) -> Tensor:
         return self._causal.lm_head(hidden_ND)

@@ -15,7 +15,7 @@ from instructue.errors import ConfigError, DataError
 from instructue.files import replacing, write_json
 from instructue.network.user_model import Shape, UserModel
 
-FORMAT = 1
+FORMAT = 2  # 2: instructions are read once for all histories, evidence beside the map
 WEIGHTS, SETTINGS = "model.safetensors", "config.json"
 FITTED = "fitted."
 
@@ -55,6 +55,11 @@ def read_settings(folder: Path) -> dict:
         if settings["format"] > FORMAT:
             raise ConfigError(
                 f"{folder} was written by a newer version (format {settings['format']}, known {FORMAT}); upgrade"
+            )
+        if settings["format"] < FORMAT:
+            raise ConfigError(
+                f"{folder} was written by an older version (format {settings['format']}, known {FORMAT}), whose network "
+                "is no longer read; train again"
             )
         settings["shape"] = Shape(**settings["shape"])
     except FileNotFoundError:

@@ -64,8 +64,12 @@ class SourceEncoders(nn.Module):
         self.mean_F.copy_(figures_NF.mean(0))
         self.std_F.copy_(figures_NF.std(0).clamp_min(1e-3))
 
+    def normalised(self, figures_NF: Tensor) -> Tensor:
+        """Figures as the training tokens' mean and spread have them."""
+        return (figures_NF - self.mean_F) / self.std_F
+
     def forward(self, vectors_NV: Tensor, figures_NF: Tensor, source_N: Tensor, role_N: Tensor) -> Tensor:
-        figures_NF = (figures_NF - self.mean_F) / self.std_F
+        figures_NF = self.normalised(figures_NF)
         order_N = torch.argsort(source_N, stable=True)
         counts = torch.bincount(source_N, minlength=len(self.encoders)).tolist()
         parts, start = [], 0

@@ -1,7 +1,7 @@
 """The user model: soft tokens of a history, the language model, the hidden state of <USER>, its embedding.
 
-Legend: B histories, P prefix slots, K segments, Q retrieved slots, I token slots, S sources, N soft tokens,
-D model width, A answers, V text vector width, E embedding width.
+Legend: B histories, P prefix slots, U distinct instructions, K segments, Q retrieved slots, J answer tokens,
+S sources, N soft tokens, D model width, A answers, V text vector width, E embedding width, C evidence figures.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from instructue.batching.packs import Pack, Segments
 from instructue.network.backbone import Backbone
 from instructue.network.event_encoder import SourceEncoders
-from instructue.network.packing import Layout
+from instructue.network.evidence import Evidence
+from instructue.network.packing import Group, Layout, Memory
 
 ENCODER_WIDTH = 256
 
@@ -31,6 +32,7 @@ class Shape:
     features: int
     text_width: int
     map_width: int
+    evidence_width: int
     dim: int
     layers: int
     lora_rank: int
@@ -69,47 +71,65 @@ class UserModel(nn.Module):
         self.none_found_D = nn.Parameter(torch.randn(D) * rms)
         self.user_D = nn.Parameter(torch.randn(D) * rms)
         self.summary = nn.Linear(D * shape.event_sources + shape.map_width, D)
-        self.head = nn.Linear(D, shape.dim - shape.map_width, bias=False)
+        self.head = nn.Linear(D, shape.dim - shape.map_width - shape.evidence_width, bias=False)
         self.map_head = nn.Linear(shape.map_width, shape.map_width, bias=False)
         nn.init.eye_(self.map_head.weight)
+        whole = shape.event_sources * (1 + shape.windows) * shape.features
+        self.evidence = Evidence(shape.event_sources, shape.text_width, whole, shape.evidence_width, D)
         self.answer_head = nn.Linear(shape.text_width, shape.dim, bias=False)
         self.text_head = nn.Linear(shape.text_width, shape.dim, bias=False)
 
-    def forward(self, pack: Pack, *, with_answers: bool = False) -> Output:
+    def forward(self, pack: Pack, *, with_answers: bool = False, memory: Memory | None = None) -> Output:
+        """Embeddings of every segment. An empty `memory` is filled with what the histories' tokens left in every
+        layer; a filled one stands in for them, so that further instructions cost only themselves."""
         soft_ND = self.encoders(pack.vectors_NV, pack.figures_NF, pack.source_N, pack.role_N)
-        prefix_BPD = _place(soft_ND, pack.prefix_BP, self.missing_PD)
+        remembered = memory is not None and bool(memory.layers)
         start_BD = self._user_start(soft_ND, pack)
-        groups_BKSD = [self._embed_segments(soft_ND, g, start_BD) for g in pack.groups]
-        layout = Layout(self.shape.prefix, tuple((g.shape[1], g.shape[2]) for g in groups_BKSD))
-        packed_BLD = torch.cat([prefix_BPD, *(g.flatten(1, 2) for g in groups_BKSD)], dim=1)
-        hidden_BLD = self.backbone(packed_BLD, layout)
+        figures = [self.evidence(pack, group.which_BK) for group in pack.groups]
+        groups_BKSD = [self._segments(soft_ND, *g, start_BD) for g in zip(pack.groups, figures, strict=True)]
+        groups = [Group(g.which_BK, x.shape[2]) for g, x in zip(pack.groups, groups_BKSD, strict=True)]
+        layout = Layout(len(start_BD), self.shape.prefix, pack.length_U, groups, remembered)
+        said_ID = self.backbone.embed(pack.ids_I).to(soft_ND.dtype)
+        prefix = [] if remembered else [_place(soft_ND, pack.prefix_BP, self.missing_PD).flatten(0, 1)]
+        stream_ND = torch.cat([*prefix, said_ID, *(x.flatten(0, 2) for x in groups_BKSD)])
+        hidden = self.backbone(stream_ND, layout, memory).split(layout.sizes)[2:]
+        whole_BF = self._amounts(pack)
         embeddings, states, targets = [], [], []
-        for (K, S), at, group in zip(layout.groups, layout.starts(), pack.groups, strict=True):
-            hidden_BKSD = hidden_BLD[:, at : at + K * S].unflatten(1, (K, S))
-            place_BK = group.user_BK + group.retrieved_BKQ.shape[2]
-            user_BKD = hidden_BKSD.gather(2, place_BK[..., None, None].expand(-1, -1, 1, hidden_BKSD.shape[-1]))[
-                :, :, 0
-            ]
-            embeddings.append(self._embedding(user_BKD, pack.place_BC))
-            if with_answers and (group.target_BKI >= 0).any():
-                asked = group.target_BKI >= 0
-                states.append(hidden_BKSD[:, :, group.retrieved_BKQ.shape[2] :][asked])
-                targets.append(group.target_BKI[asked])
+        for group, figure, part, x in zip(pack.groups, figures, hidden, groups_BKSD, strict=True):
+            # From <USER> on: its own state first, then those of the answer's tokens.
+            said_BKJD = part.view(x.shape)[:, :, group.retrieved_BKQ.shape[2] :]
+            embeddings.append(self._embedding(said_BKJD[:, :, 0], pack.place_BC, figure, whole_BF, group.which_BK))
+            if with_answers and (asked := group.target_BKJ >= 0).any():
+                states.append(said_BKJD[asked])
+                targets.append(group.target_BKJ[asked])
         logits = self.backbone.logits(torch.cat(states)) if states else None
         return Output(embeddings, logits, torch.cat(targets) if targets else None)
 
-    def _embedding(self, user_BKD: Tensor, place_BC: Tensor) -> Tensor:
-        """<USER>'s hidden state beside the history's place on the map, each at equal length, together at unit length.
+    def _embedding(
+        self, user_BKD: Tensor, place_BC: Tensor, figure_BKC: Tensor, whole_BF: Tensor, which_BK: Tensor
+    ) -> Tensor:
+        """<USER>'s hidden state beside the history's place on the map and the evidence for what is asked, each at
+        equal length, together at unit length.
 
-        The place passes the language model by: what no question in training asked about stays readable.
-        In float32, as rounding the sum would drown its small components.
+        Place and evidence pass the language model by: what no question in training asked about stays readable, and
+        how much and how lately stays a number. In float32, as rounding the sum would drown small components.
         """
         with torch.autocast(user_BKD.device.type, enabled=False):
-            told_BKH = F.normalize(self.head(user_BKD.float()), dim=-1)
-            if not self.shape.map_width:
-                return told_BKH
-            place_BC = F.normalize(self.map_head(place_BC), dim=-1)
-            return torch.cat([told_BKH, place_BC[:, None].expand(-1, told_BKH.shape[1], -1)], dim=-1) * 0.5**0.5
+            parts = [F.normalize(self.head(user_BKD.float()), dim=-1)]
+            if self.shape.map_width:
+                place_BC = F.normalize(self.map_head(place_BC), dim=-1)
+                parts.append(place_BC[:, None].expand(-1, user_BKD.shape[1], -1))
+            if self.shape.evidence_width:
+                parts.append(self.evidence.embedded(figure_BKC, whole_BF, which_BK))
+            return torch.cat(parts, dim=-1) * len(parts) ** -0.5
+
+    def _amounts(self, pack: Pack) -> Tensor:
+        """[B, F] figures of the whole history by source and of every window, normalised, 0 where there is none."""
+        S, W = self.shape.event_sources, self.shape.windows
+        window_BSW = pack.prefix_BP[:, self.shape.attributes : self.shape.attributes + S * W]
+        places = torch.cat([pack.whole_BS[:, :S], window_BSW], dim=1)
+        figures_NF = self.encoders.normalised(pack.figures_NF)
+        return _place(figures_NF, places, torch.zeros(1, device=figures_NF.device)).flatten(1)
 
     def _user_start(self, soft_ND: Tensor, pack: Pack) -> Tensor:
         """<USER> starts from a summary of the whole history, so that its residual stream carries it through."""
@@ -120,15 +140,12 @@ class UserModel(nn.Module):
         )
         return self.user_D + self.summary(torch.cat([whole_BSD.flatten(1), pack.place_BC.to(whole_BSD.dtype)], dim=1))
 
-    def _embed_segments(self, soft_ND: Tensor, group: Segments, start_BD: Tensor) -> Tensor:
-        tokens_BKID = self.backbone.embed(group.ids_BKI).to(soft_ND.dtype)
-        width = group.ids_BKI.shape[2]
-        is_user = torch.arange(width, device=soft_ND.device) == group.user_BK[..., None]
-        tokens_BKID = torch.where(is_user[..., None], start_BD[:, None, None], tokens_BKID)
-        if group.retrieved_BKQ.shape[2] == 0:
-            return tokens_BKID
+    def _segments(self, soft_ND: Tensor, group: Segments, figure_BKC: Tensor, start_BD: Tensor) -> Tensor:
+        """[B, K, Q + 1 + J, D]: what was retrieved, <USER>, the answer."""
         retrieved_BKQD = _place(soft_ND, group.retrieved_BKQ, self.none_found_D)
-        return torch.cat([retrieved_BKQD, tokens_BKID], dim=2)
+        user_BKD = start_BD[:, None] + self.evidence.told(figure_BKC)
+        answer_BKJD = self.backbone.embed(group.answer_BKJ).to(soft_ND.dtype)
+        return torch.cat([retrieved_BKQD, user_BKD[:, :, None].to(soft_ND.dtype), answer_BKJD], dim=2)
 
     def embed_answers(self, vectors_AV: Tensor) -> Tensor:
         """Text vectors of answers -> [A, E], unit length, in the users' space."""

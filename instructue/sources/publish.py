@@ -1,10 +1,11 @@
 """The `validation` stage: staged tables are judged; good rows are published, bad ones quarantined with the reason.
 
 The judge is named in params.yaml (validation.validator) and called as
-`validate(dataset, tables, texts, origins, report, max_quarantined_share) -> list of outcomes`; see `Outcome`.
+`validate(dataset, tables, texts, origins, report, max_quarantined_share, before) -> list of outcomes`; see `Outcome`.
 """
 
 import importlib
+import json
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -57,7 +58,7 @@ def validate_and_publish(config: Config, paths: Paths) -> StageReport:
     with replacing(paths.validation_report) as page:
         page.mkdir(parents=True)
         allowed = config.validation.max_quarantined_share
-        outcomes = list(validate(dataset, tables, texts, origins, page, allowed))
+        outcomes = list(validate(dataset, tables, texts, origins, page, allowed, _before(paths, dataset)))
     bad = {
         name: bad_rows(table, [o for o in outcomes if o.source == name], origins[name].name)
         for name, table in tables.items()
@@ -70,7 +71,16 @@ def validate_and_publish(config: Config, paths: Paths) -> StageReport:
         failure.outcomes, failure.report = outcomes, report
         raise failure
     _publish(paths, tables, bad)
+    write_json(paths.volumes(dataset.name), report.rows)
     return report
+
+
+def _before(paths: Paths, dataset: DatasetSpec) -> dict[str, int]:
+    """Rows per source when they were last published here; none the first time."""
+    try:
+        return json.loads(paths.volumes(dataset.name).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
 
 
 def _validator(name: str) -> Callable[..., Sequence[Outcome]]:
@@ -203,7 +213,11 @@ def _report(
         ]
         metrics: dict[str, float] = {**counts, "expectations": len(own), **broken}
         report.parts[name] = StageReport(
-            "validation", rows={name: counts["kept"]}, metrics=metrics, tables={"expectations": rows}
+            "validation",
+            rows={name: counts["kept"]},
+            metrics=metrics,
+            tables={"expectations": rows},
+            links={"page": f"{report.links['page']}#{name}"},
         )
         report.rows[name] = counts["kept"]
         for key, value in metrics.items():

@@ -5,6 +5,10 @@ import os
 import time
 from pathlib import Path
 
+SUPERAPP = """make up the data of a super-app, of any size, whose best attainable results are known
+
+docs/superapp.md says what is in it; `make run DATASET=FOLDER/superapp` runs the chain on it."""
+
 
 def add_superapp(parser: argparse.ArgumentParser) -> None:
     """What the verb takes and does."""

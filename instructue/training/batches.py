@@ -10,26 +10,37 @@ from torch import Tensor
 from instructue.batching.packs import Ask, Pack, Packer
 from instructue.batching.sampler import Plan
 from instructue.config import ModelConfig
+from instructue.training.distributed import ALONE, Ranks
 
 OWN_TEXTS = 8  # event texts per history in the general embedding's loss
 
 
 @dataclass
-class Batch:
-    """One step's input. answers_AV: text vectors of the distinct answers; positive_N and opposite_N number them.
+class Chunk:
+    """Histories that run forward and backward together, and what they are judged against.
 
-    Rows N run as the embeddings of the pack's groups 1.. do, flattened and joined in order.
-    texts_MV, own_BM, known_BM: see losses.own_texts.
+    Rows N run as the embeddings of the pack's groups 1.. do, flattened and joined in order; positive_N and opposite_N
+    number the batch's answers. own_BM, known_BM: see losses.own_texts.
     """
 
     pack: Pack
-    answers_AV: Tensor
     positive_N: Tensor
     opposite_N: Tensor
     excluded_NA: Tensor
-    texts_MV: Tensor
     own_BM: Tensor
     known_BM: Tensor
+
+
+@dataclass
+class Batch:
+    """One step's input: this process's histories in chunks, and all of the step's texts, whoever's they are.
+
+    answers_AV: text vectors of the distinct answers; texts_MV: of event texts, for the general embedding.
+    """
+
+    chunks: list[Chunk]
+    answers_AV: Tensor
+    texts_MV: Tensor
 
 
 class TextVectors:
@@ -44,7 +55,7 @@ class TextVectors:
 
 
 class Batches:
-    """Step number -> Batch; everything random comes from (seed, step), so any step can be made anew."""
+    """Step number -> Batch; everything random comes from (seed, step), so any step can be made anew, by any process."""
 
     def __init__(
         self,
@@ -54,8 +65,10 @@ class Batches:
         vectors: TextVectors,
         config: ModelConfig,
         dropout: float,
+        ranks: Ranks = ALONE,
     ):
         self.packer, self.plan, self.vectors, self.config, self.dropout = packer, plan, vectors, config, dropout
+        self.ranks = ranks
         self.instruction = triplets["instruction"].to_list()
         self.answer = triplets["answer"].to_list()
         self.opposite = triplets["opposite"].to_list()
@@ -69,20 +82,25 @@ class Batches:
         examples, rows = self.plan.examples[step], self.plan.triplets[step]
         hidden = self._hide_sources(rng, len(examples))
         written = round(self.config.training.autoregressive_share * rows.shape[1])
-        groups = [part for part in (rows[:, :written], *self._by_length(rows[:, written:])) if part.shape[1]]
-        asks = [self._ask(part, written > 0 and index == 0) for index, part in enumerate(groups)]
-        pack = self.packer.pack(examples, [Ask.general(len(examples)), *asks], hidden)
+        groups = [part for part in (rows[:, :written], rows[:, written:]) if part.shape[1]]
         flat = np.concatenate([part.ravel() for part in groups])
-        return Batch(pack, *self._answers(flat), *self._own_texts(rng, examples, hidden))
+        answers, *judged = self._answers(flat)
+        texts, own, known = self._own_texts(rng, examples, hidden)
+        places = np.split(np.arange(len(flat)), np.cumsum([part.size for part in groups])[:-1])
+        chunks = []
+        for users in self._parts(len(examples)):
+            asks = [self._ask(part[users], written > 0 and index == 0) for index, part in enumerate(groups)]
+            general = Ask.general(len(examples[users]))
+            pack = self.packer.pack(examples[users], [general, *asks], hidden[users])
+            place = np.concatenate([p.reshape(g.shape)[users].ravel() for p, g in zip(places, groups, strict=True)])
+            chunks.append(Chunk(pack, *(t[torch.from_numpy(place)] for t in judged), own[users], known[users]))
+        return Batch(chunks, answers, texts)
 
-    def _by_length(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Each history's shorter and longer instructions, as two groups: far less padding than one."""
-        length = np.asarray([[len(self.packer.tokens_of(self.instruction[i])) for i in row] for row in rows]).reshape(
-            rows.shape
-        )
-        ordered = np.take_along_axis(rows, length.argsort(1, kind="stable"), 1)
-        half = (ordered.shape[1] + 1) // 2
-        return ordered[:, :half], ordered[:, half:]
+    def _parts(self, count: int) -> list[slice]:
+        """This process's share of the step's histories, cut into chunks."""
+        mine = self.ranks.part(count)
+        size = self.config.training.micro_batch or count
+        return [slice(at, min(at + size, mine.stop)) for at in range(mine.start, mine.stop, size)]
 
     def _hide_sources(self, rng: np.random.Generator, count: int) -> np.ndarray:
         """Each source is now and then missing, the first never: the model must live with gaps."""

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from instructue.batching.features import Fitted, HistoryFeatures
+from instructue.batching.features import HistoryFeatures
 from instructue.batching.packs import Packer
+from instructue.batching.tokens import Fitted
 from instructue.config import ModelConfig
 from instructue.errors import ConfigError
 from instructue.models.bring import MANIFEST
@@ -53,7 +54,8 @@ def build(config: ModelConfig, tables: Tables, paths: Paths) -> Parts:
 def load(folder: Path, config: ModelConfig, tables: Tables, paths: Paths) -> Parts:
     """The network of a bundle. Raises ConfigError if base model or event texts are not those of its training."""
     settings = read_settings(folder)
-    for name, now in (("base_model", base_model_digest(paths)), ("texts", texts_digest(tables))):
+    now_here = base_model_digests(paths) | {"texts": texts_digest(tables)}
+    for name, now in now_here.items():
         if settings[name] != now:
             what = name.replace("_", " ")
             raise ConfigError(f"{folder} is of another {what} ({settings[name]:.12}, now {now:.12}); train again")
@@ -79,6 +81,7 @@ def _shape(config: ModelConfig, features: HistoryFeatures) -> Shape:
         features=features.width,
         text_width=features.vectors.shape[1],
         map_width=network.map_width,
+        evidence_width=network.evidence_width,
         dim=network.dim,
         layers=network.layers,
         lora_rank=network.lora_rank,
@@ -99,15 +102,17 @@ def _assemble(config: ModelConfig, features: HistoryFeatures, shape: Shape, path
 
     end = tokenizer.eos_token_id
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else end
-    packer = Packer(features, config.network.frequent, config.network.retrieved, tokens_of, pad, pad, end)
+    packer = Packer(features, config.network.frequent, config.network.retrieved, tokens_of, pad, end)
     dtype = getattr(torch, config.training.dtype)
     return Parts(features, packer, UserModel(shape, paths.language_model, dtype), dtype)
 
 
-def base_model_digest(paths: Paths) -> str:
-    """What names the frozen language model in a bundle."""
+def base_model_digests(paths: Paths) -> dict[str, str]:
+    """What names the frozen language model and the text encoder in a bundle."""
     manifest = json.loads((paths.base_models / MANIFEST).read_text())
-    return hashlib.sha256(json.dumps(manifest["language"]["sha256"], sort_keys=True).encode()).hexdigest()
+    named = {"base_model": "language", "text_encoder": "text_encoder"}
+    sums = {name: json.dumps(manifest[part]["sha256"], sort_keys=True) for name, part in named.items()}
+    return {name: hashlib.sha256(text.encode()).hexdigest() for name, text in sums.items()}
 
 
 def texts_digest(tables: Tables) -> str:

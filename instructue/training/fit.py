@@ -3,13 +3,14 @@
 import hashlib
 import json
 import logging
+from contextlib import nullcontext
 from pathlib import Path
 
 import polars as pl
 import torch
 
 from instructue.batching.sampler import plan_steps
-from instructue.config import Config
+from instructue.config import Config, ModelConfig
 from instructue.errors import DataError
 from instructue.files import remove, write_json
 from instructue.network.checkpoint import save_bundle
@@ -17,8 +18,10 @@ from instructue.paths import Paths
 from instructue.report import StageReport
 from instructue.sources.tables import Tables, load_tables
 from instructue.training.batches import Batches, TextVectors
-from instructue.training.build import Parts, base_model_digest, build, texts_digest
+from instructue.training.build import Parts, base_model_digests, build, texts_digest
 from instructue.training.curves import draw_curves
+from instructue.training.distributed import ALONE, Ranks, joined, started_by_torchrun
+from instructue.training.launch import in_processes
 from instructue.training.loop import Trainer, train
 from instructue.training.tracking import flat, run
 
@@ -27,42 +30,58 @@ CURVES = "training.json"
 
 
 def fit(config: Config, paths: Paths) -> StageReport:
-    """Train on the UserQA triplets and write data/model. A killed run goes on from its last checkpoint."""
+    """Train on the UserQA triplets and write data/model. A killed run goes on from its last checkpoint.
+
+    In model.training.processes processes, or in as many as torchrun has started this in.
+    """
+    if config.model.training.processes > 1 and not started_by_torchrun():
+        return in_processes(config, paths)
+    with joined(config.model.training) as ranks:
+        return _fit(config, paths, ranks)
+
+
+def _fit(config: Config, paths: Paths, ranks: Ranks) -> StageReport:
     tables = load_tables(config, paths)
     triplets = load_triplets(paths, tables)
     parts = build(config.model, tables, paths)
-    batches = make_batches(config, paths, triplets, parts)
-    trainer = Trainer(parts.model, config.model.training, parts.dtype)
+    batches = make_batches(config, paths, triplets, parts, ranks)
+    trainer = Trainer(parts.model, config.model.training, parts.dtype, ranks)
     hashes = {
         "userqa": _sha256(paths.userqa / "triplets.parquet"),
         "histories": _sha256(paths.histories / "histories.parquet"),
     }
-    fingerprint = hashlib.sha256(
-        json.dumps([config.model.model_dump(), hashes, base_model_digest(paths)]).encode()
-    ).hexdigest()
-    checkpoints = paths.cache / "training"
-    with run(paths, "model", {f"data.{k}": v for k, v in hashes.items()}) as (mlflow, run_id):
-        mlflow.log_params(flat(config.model.model_dump()))
+    checkpoints, fingerprint = paths.cache / "training", _fingerprint(config.model, hashes, paths)
+    tags = {f"data.{k}": v for k, v in hashes.items()}
+    with run(paths, "model", tags) if ranks.first else nullcontext((None, "")) as (mlflow, run_id):
 
         def on_step(number: int, figures: dict[str, float]) -> None:
-            if number % 5 == 0 or number + 1 == len(batches):
+            if mlflow and (number % 5 == 0 or number + 1 == len(batches)):
                 mlflow.log_metrics(figures, step=number)
 
+        if mlflow:
+            mlflow.log_params(flat(config.model.model_dump()))
         train(trainer, batches, checkpoints, fingerprint, on_step)
-        settings = {
-            "base_model": base_model_digest(paths),
-            "texts": texts_digest(tables),
-            "network": config.model.network.model_dump(),
-            "mlflow_run": run_id,
-            "data": hashes,
-        }
-        fitted = {k: torch.from_numpy(v) for k, v in vars(parts.features.fitted).items()}
-        save_bundle(paths.model, parts.model, fitted, settings)
-        write_json(paths.model / CURVES, trainer.history)
-        draw_curves(trainer.history, paths.model / "curves.png")
-        mlflow.log_artifacts(str(paths.model), "model")
-    remove(checkpoints)
+        if mlflow:
+            settings = {
+                **base_model_digests(paths),
+                "texts": texts_digest(tables),
+                **config.model.model_dump(),
+                "mlflow_run": run_id,
+                "data": hashes,
+            }
+            fitted = {k: torch.from_numpy(v) for k, v in vars(parts.features.fitted).items()}
+            save_bundle(paths.model, parts.model, fitted, settings)
+            write_json(paths.model / CURVES, trainer.history)
+            draw_curves(trainer.history, paths.model / "curves.png")
+            mlflow.log_artifacts(str(paths.model), "model")
+            remove(checkpoints)
     return _describe(trainer, paths, triplets, run_id)
+
+
+def _fingerprint(model: ModelConfig, hashes: dict[str, str], paths: Paths) -> str:
+    """What a checkpoint must be of to go on from it. How a step is computed may differ: its result is the same."""
+    shaping = model.model_dump(exclude={"training": {"micro_batch", "processes", "device"}})
+    return hashlib.sha256(json.dumps([shaping, hashes, base_model_digests(paths)]).encode()).hexdigest()
 
 
 def load_triplets(paths: Paths, tables: Tables) -> pl.DataFrame:
@@ -80,7 +99,7 @@ def load_triplets(paths: Paths, tables: Tables) -> pl.DataFrame:
     return triplets
 
 
-def make_batches(config: Config, paths: Paths, triplets: pl.DataFrame, parts: Parts) -> Batches:
+def make_batches(config: Config, paths: Paths, triplets: pl.DataFrame, parts: Parts, ranks: Ranks = ALONE) -> Batches:
     """The plan of all steps, and the vectors of just those texts that it uses."""
     from instructue.models.text_encoder import TextEncoder
 
@@ -88,9 +107,9 @@ def make_batches(config: Config, paths: Paths, triplets: pl.DataFrame, parts: Pa
     used = triplets[plan.triplets.ravel()].select("instruction", "answer", "opposite")
     texts = sorted({t for column in used.get_columns() for t in column.unique().drop_nulls()})
     log.info("encoding %d distinct instructions and answers", len(texts))
-    encoder = TextEncoder(paths.text_encoder, config.model.training.dtype)
-    vectors = TextVectors(texts, encoder.encode(texts))
-    return Batches(parts.packer, triplets, plan, vectors, config.model, config.model.training.source_dropout)
+    made = ranks.from_first(lambda: TextEncoder(paths.text_encoder, config.model.training.dtype).encode(texts))
+    vectors = TextVectors(texts, made)
+    return Batches(parts.packer, triplets, plan, vectors, config.model, config.model.training.source_dropout, ranks)
 
 
 def _describe(trainer: Trainer, paths: Paths, triplets: pl.DataFrame, run_id: str) -> StageReport:

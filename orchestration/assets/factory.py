@@ -11,11 +11,11 @@ import dagster as dg
 
 from instructue.errors import InstructUEError, ValidationFailed
 from instructue.show import summary
-from instructue.stages import STAGES
 from instructue.telemetry import hub_off
 from orchestration import checks, metadata, records
 from orchestration.assets.table import OWNERS, Made, Row
 from orchestration.pipeline import Pipeline
+from orchestration.processes import run_function
 from orchestration.resources import Project, StageConfig
 from orchestration.versioning import Done, Version, run_stage
 
@@ -48,16 +48,20 @@ def build(row: Row, by_stage: dict[str, Row], pipeline: Pipeline) -> dg.AssetsDe
     ]
 
     @dg.multi_asset(name=row.stage, specs=specs, check_specs=judged, can_subset=False)
-    def stage(config: StageConfig, project: Project) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
-        yield from make(row, project, rerun=config.rerun)
+    def stage(
+        context: dg.AssetExecutionContext, config: StageConfig, project: Project
+    ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+        yield from make(row, project, context, rerun=config.rerun)
 
     return stage
 
 
-def make(row: Row, project: Project, *, rerun: bool = False) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+def make(
+    row: Row, project: Project, context: dg.AssetExecutionContext, *, rerun: bool = False
+) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
     """Make one stage up to date and report each of its assets; on a failure no asset counts as materialised."""
     try:
-        done, record = _run(row, project, rerun)
+        done, record = _run(row, project, context, rerun)
     except InstructUEError as error:
         if isinstance(error, ValidationFailed) and row.judge is not None:
             suites = error.suites if isinstance(error, checks.Unfit) else row.judge(project.config(), project.paths)
@@ -74,7 +78,7 @@ def make(row: Row, project: Project, *, rerun: bool = False) -> Iterator[dg.Mate
         )
 
 
-def _run(row: Row, project: Project, rerun: bool) -> tuple[Done, records.Record]:
+def _run(row: Row, project: Project, context: dg.AssetExecutionContext, rerun: bool) -> tuple[Done, records.Record]:
     """Run the stage, or find it up to date. Raises InstructUEError."""
     paths = project.paths
 
@@ -83,7 +87,7 @@ def _run(row: Row, project: Project, rerun: bool) -> tuple[Done, records.Record]
         hub_off(config.base_models.language.source, config.base_models.text_encoder.source)
         log.info("%s ...", row.stage)
         started = time.monotonic()
-        report = STAGES[row.stage](config, paths)
+        report = run_function(row.stage, config, paths, context)
         seconds = time.monotonic() - started
         log.info("%s", "\n".join(summary(report, seconds)))
         # Judged before it becomes a version: what is unfit is never recorded.

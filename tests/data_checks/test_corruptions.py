@@ -1,281 +1,357 @@
-"""Real data, damaged on purpose: what stops, what is named, what is set aside, what stands."""
+"""Real data, damaged on purpose: what stops, what is named, what is set aside, what stands. The damage: damage.py.
 
+Damages of rows are made all at once, each in a place of its own: one staging and two validations show them all.
+"""
+
+import os
+import re
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 import polars as pl
 import pytest
 
+from data_checks.outcome import CheckOutcome
+from data_checks.runner import adds_up, validate
 from instructue.errors import DataError, ValidationFailed
 from instructue.files import remove
+from instructue.paths import Paths
+from instructue.report import StageReport
+from instructue.sources.spec import load_dataset
 from instructue.stages import STAGES
+from tests.data_checks.damage import (
+    AGAIN,
+    FILES,
+    ODD_ROWS,
+    ODD_TEXTS,
+    PROMPTS,
+    ROWS,
+    TABLES,
+    TEXTS,
+    FileDamage,
+    RowDamage,
+    TableDamage,
+)
 
-Change = Callable[[pl.DataFrame], pl.DataFrame]
 SOURCES = ("purchase", "trip", "promotion", "campaign", "redemption", "profile")
-AGAIN = 300  # rows of a delivery that comes twice
 
 
-def damaged(folder: Path, target: Path, table: str, change: Change) -> Path:
-    """A copy of the slice with one file changed."""
-    shutil.copytree(folder, target)
-    path = target / f"{table}.parquet"
-    change(pl.read_parquet(path)).write_parquet(path)
-    return target
+def named(cases) -> list[str]:
+    return [case.name for case in cases]
+
+
+def copied(folder: Path, target: Path) -> Path:
+    """A copy of the slice whose files are links: write none, replace them."""
+    return Path(shutil.copytree(folder, target, copy_function=os.link))
+
+
+def rewrite(path: Path, frame: pl.DataFrame) -> None:
+    path.unlink()
+    frame.write_parquet(path)
+
+
+# Files of another form.
+
+
+@pytest.mark.parametrize("case", FILES, ids=named(FILES))
+def test_a_file_of_another_form_stops_before_anything_is_staged(case: FileDamage, slice_folder, make_project, tmp_path):
+    folder = copied(slice_folder, tmp_path / "files")
+    path = folder / f"{case.table}.parquet"
+    data = path.read_bytes()
+    if case.change is None:
+        path.unlink()
+    elif case.name == "wrong encoding":
+        write_latin1(path)
+    elif isinstance(changed := either(case.change, data, path), bytes):
+        path.unlink()
+        path.write_bytes(changed)
+    else:
+        rewrite(path, changed)
+    config, paths = make_project(folder, tmp_path)
+    with pytest.raises(DataError, match=rf"(?s)({case.table}\.parquet|'profile').*({case.says})"):
+        STAGES["sources"](config, paths)
+    assert not paths.staged.exists()
+
+
+def either(change, data: bytes, path: Path):
+    """Changes are of bytes or of the table."""
+    try:
+        return change(data)
+    except (AttributeError, TypeError):
+        return change(pl.read_parquet(path))
+
+
+def write_latin1(path: Path) -> None:
+    """A text column whose bytes are no UTF-8, which Parquet's writers do not look at."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(path)
+    place = table.column_names.index("product_category")
+    texts = pa.array(["crème".encode("latin-1")] * table.num_rows, pa.binary())
+    latin = pa.Array.from_buffers(pa.string(), len(texts), texts.buffers())
+    path.unlink()
+    pq.write_table(table.set_column(place, "product_category", latin), path)
+
+
+# Rows.
+
+
+@dataclass
+class Damaged:
+    """All damages of rows at once. places: name -> line of the file (or lines, for a product's text)."""
+
+    places: dict[str, list[int]]
+    bad: dict[str, dict[int, str]]  # source -> row -> the rules it breaks
+    stopped: ValidationFailed
+    report: StageReport
+    paths: Paths
+    quarantine: dict[str, pl.DataFrame]
+    staged: dict[str, pl.DataFrame]
+    kept: dict[str, pl.DataFrame]
+    before: list[str]
 
 
 @pytest.fixture(scope="module")
 def lines(slice_folder: Path) -> pl.DataFrame:
-    return pl.read_parquet(slice_folder / "transactions.parquet").with_row_index("row")
-
-
-@pytest.fixture(scope="module")
-def promoted(slice_folder: Path, lines: pl.DataFrame) -> pl.DataFrame:
-    """Bought lines that were displayed or mailed, by brute force."""
+    """Lines of transactions; whether each is promoted, by brute force."""
     places = pl.read_parquet(slice_folder / "promotions.parquet").filter(
         (pl.col("display_location") != "0") | (pl.col("mailer_location") != "0")
     )
-    return lines.join(places, on=["product_id", "store_id", "week"], how="semi")
+    keys = ["product_id", "store_id", "week"]
+    shown = places.select(keys).unique().with_columns(promoted=True)
+    found = pl.read_parquet(slice_folder / "transactions.parquet").with_row_index("row")
+    found = found.join(shown, on=keys, how="left", maintain_order="left").with_columns(
+        pl.col("promoted").fill_null(False)
+    )
+    return found.with_columns(first=pl.col("row").min().over("basket_id"), size=pl.len().over("basket_id"))
 
 
 @pytest.fixture(scope="module")
-def victim(lines: pl.DataFrame, promoted: pl.DataFrame) -> dict:
-    """A dear, unpromoted line inside a large basket, neither its first nor alone in deciding its sums."""
-    plain = lines.with_columns(first=pl.col("row").min().over("basket_id"), size=pl.len().over("basket_id"))
-    plain = plain.filter(pl.col("size") > 20, pl.col("sales_value") > 2, pl.col("row") > pl.col("first")).join(
-        promoted, on="row", how="anti"
-    )
-    return plain.sort("row").row(100, named=True)
-
-
-def at(row: int, column: str, value: object) -> Change:
-    """Put `value` into one cell of a file."""
-    return lambda f: f.with_columns(
-        pl.when(pl.int_range(pl.len()) == row)
-        .then(pl.lit(value, dtype=f.schema[column]))
-        .otherwise(column)
-        .alias(column)
-    )
-
-
-def swapped(one: str, other: str) -> Change:
-    return lambda f: f.rename({one: other, other: one})
-
-
-@dataclass
-class Case:
-    """One damage; bad: rows of the origin file that each source must set aside; says: what the message must name."""
-
-    table: str
-    change: Change
-    bad: dict[str, set[int]]
-    says: list[str] = field(default_factory=list)
-
-
-def case_of(name: str, victim: dict, lines: pl.DataFrame, promoted: pl.DataFrame) -> Case:
-    row, first = victim["row"], victim["first"]
-    one, both = {"purchase": {row}}, {"purchase": {row}, "trip": {first}}
-    if name == "negative amount":
-        return Case("transactions", at(row, "sales_value", -3.5), one, ["amount_in_range", "-3.5", "from 0 to 5,000"])
-    if name == "not a number":
-        return Case("transactions", at(row, "sales_value", float("nan")), both, ["amount_given", "NaN"])
-    if name == "infinite":
-        return Case("transactions", at(row, "sales_value", float("inf")), both, ["amount_in_range", "inf", "finite"])
-    if name == "infinite, no upper bound":
-        return Case(
-            "transactions",
-            at(row, "retail_disc", float("inf")),
-            both,
-            ["discount_in_range", "saved_in_range", "inf", "finite"],
-        )
-    if name == "future":
-        return Case(
-            "transactions",
-            at(row, "transaction_timestamp", datetime(2031, 5, 1, 12)),
-            one,
-            ["time_in_range", "2031-05-01", "before 2018-01-01"],
-        )
-    if name == "before the start":
-        return Case(
-            "transactions",
-            at(row, "transaction_timestamp", datetime(1999, 5, 1)),
-            both,
-            ["time_in_range", "1999-04-30 20:00", "from 2017-01-01"],
-        )
-    if name == "no user":
-        # The line becomes a visit of its own with its neighbours' basket.
-        return Case(
-            "transactions", at(row, "household_id", None), {"purchase": {row}, "trip": {row}}, ["user_given", "empty"]
-        )
-    if name == "delivered twice":
-        twice = {len(lines) + r for r in range(AGAIN)}
-        again = {len(lines) + r for r in promoted["row"].to_list() if r < AGAIN}
-        return Case(
-            "transactions",
-            lambda f: pl.concat([f, f.head(AGAIN)]),
-            {"purchase": twice, "promotion": again},
-            ["key_unique", "basket_id", "product_id", "and 297 more"],
-        )
-    place = promoted.row(50, named=True)
-    same = promoted.filter(*[pl.col(c) == place[c] for c in ("product_id", "store_id", "week")])
-    here = pl.all_horizontal(*[pl.col(c) == place[c] for c in ("product_id", "store_id", "week")])
-    change = lambda f: f.with_columns(display_location=pl.when(here).then(pl.lit("Q")).otherwise("display_location"))  # noqa: E731
-    return Case(
-        "promotions", change, {"promotion": set(same["row"].to_list())}, ["display_mapped", "Q", "promotions.parquet"]
-    )
-
-
-CASES = [
-    "negative amount", "not a number", "infinite", "infinite, no upper bound", "future", "before the start",
-    "no user", "delivered twice", "unknown code",
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_bad_rows_stop_the_chain_or_are_set_aside(name, slice_folder, make_project, tmp_path, victim, lines, promoted):
-    case = case_of(name, victim, lines, promoted)
-    folder = damaged(slice_folder, tmp_path / "files", case.table, case.change)
-    config, paths = make_project(folder, tmp_path)
+def damaged(slice_folder, lines, make_project, tmp_path_factory) -> Damaged:
+    folder = copied(slice_folder, tmp_path_factory.mktemp("damaged") / "files")
+    places, bad = choose_places(lines, slice_folder), {name: {} for name in SOURCES}
+    damage_lines(folder, lines, places, bad)
+    damage_texts(folder, lines, places, bad)
+    damage_codes(folder, lines, places, bad)
+    config, paths = make_project(folder)
     STAGES["sources"](config, paths)
     paths.sources.mkdir(parents=True)
     (paths.sources / "texts.parquet").write_bytes(b"what was published before")
-
     with pytest.raises(ValidationFailed) as raised:
         STAGES["validation"](config, paths)
-    message = str(raised.value)
-    for said in [
-        *case.says,
-        *case.bad,
-        "transactions.parquet",
-        "max_quarantined_share",
-        *(f"row {min(rows)}" for rows in case.bad.values()),
-    ]:
-        assert said in message, f"{said!r} is not in:\n{message}"
-    assert [p.name for p in paths.sources.iterdir()] == ["texts.parquet"], "published although validation stopped"
-    assert (paths.sources / "texts.parquet").read_bytes() == b"what was published before"
-    check_quarantine(paths, case.bad, "blocking")
-    assert {o.source for o in raised.value.outcomes if o.blocking and not o.passed} == set(case.bad)
-
-    tolerant, _ = make_project(folder, tmp_path, {"validation.max_quarantined_share": 0.02})
+    before = [p.read_bytes().decode() for p in paths.sources.iterdir()]
+    blocking = {p.stem: set(pl.read_parquet(p)["severity"]) for p in paths.quarantine.glob("*.parquet")}
+    assert set(map(frozenset, blocking.values())) == {frozenset({"blocking"})}
+    tolerant, _ = make_project(folder, changes={"validation.max_quarantined_share": 0.2})
     report = STAGES["validation"](tolerant, paths)
-    check_quarantine(paths, case.bad, "tolerated")
-    for source in SOURCES:
-        staged, kept = pl.read_parquet(paths.table(source, staged=True)), pl.read_parquet(paths.table(source))
-        bad = pl.Series(sorted(case.bad.get(source, [])), dtype=pl.UInt32)
-        assert kept.equals(staged.filter(~pl.col("row").is_in(bad.implode()))), source
-        metrics = report.parts[source].metrics
-        assert (metrics["read"], metrics["kept"], metrics["quarantined"]) == (staged.height, kept.height, len(bad))
+    read = {n: pl.read_parquet(paths.quarantine / f"{n}.parquet") for n in SOURCES if bad[n]}
+    assert {p.stem for p in paths.quarantine.glob("*.parquet")} == set(read)
+    staged, kept = ({n: pl.read_parquet(paths.table(n, staged=s)) for n in SOURCES} for s in (True, False))
+    return Damaged(places, bad, raised.value, report, paths, read, staged, kept, before)
 
 
-def check_quarantine(paths, bad: dict[str, set[int]], severity: str) -> None:
-    files = {p.stem: pl.read_parquet(p) for p in paths.quarantine.glob("*.parquet")}
-    assert {name: set(f["row"]) for name, f in files.items()} == bad
-    for source, rows in files.items():
-        assert rows.height == len(bad[source])
-        assert (
-            set(rows["severity"]) == {severity}
-            and set(rows["source"]) == {source}
-            and set(rows["file"]) == {"transactions.parquet"}
+def choose_places(lines: pl.DataFrame, folder: Path) -> dict[str, list[int]]:
+    """A line per damage: dear, in a large basket of its own, not its first. For texts, all lines of a rare product."""
+    texts = {**TEXTS, **ODD_TEXTS, **PROMPTS}
+    products = pl.read_parquet(folder / "products.parquet")["product_id"]
+    rare = lines.filter(pl.col("product_id").is_in(products.implode())).group_by("product_id")
+    rare = rare.agg(pl.col("row"), n=pl.len(), early=pl.col("row").min() < AGAIN).sort("product_id")
+    rare = rare.filter(pl.col("n").is_between(2, 9), ~pl.col("early")).head(len(texts))
+    taken = rare["row"].explode()
+    plain = lines.filter(
+        pl.col("size") > 20, pl.col("sales_value") > 2, pl.col("row") > pl.col("first"), pl.col("first") > AGAIN,
+        ~pl.col("promoted"), ~pl.col("row").is_in(taken.implode()),
+    ).unique("basket_id", keep="first", maintain_order=True)  # fmt: skip
+    names = [*named(ROWS), *ODD_ROWS]
+    chosen = {name: [row] for name, row in zip(names, plain["row"].to_list(), strict=False)}
+    assert len(chosen) == len(names) and rare.height == len(texts)
+    return chosen | dict(zip(texts, rare["row"].to_list(), strict=True))
+
+
+def damage_lines(folder, lines, places, bad) -> None:
+    path = folder / "transactions.parquet"
+    frame = pl.read_parquet(path)
+    firsts = dict(lines.select("row", "first").iter_rows())
+    for name, cells in [*((case.name, case.cells) for case in ROWS), *ODD_ROWS.items()]:
+        here = pl.int_range(pl.len()) == places[name][0]
+        frame = frame.with_columns(
+            pl.when(here).then(pl.lit(value, dtype=frame.schema[column])).otherwise(column).alias(column)
+            for column, value in cells.items()
         )
-        assert rows.select(pl.col("rule", "reason", "value").str.len_chars().min()).row(0) > (0, 0, 0)
+    for case in ROWS:
+        (row,) = places[case.name]
+        for source, rules in case.rules.items():
+            bad[source][firsts[row] if (source, case.trip) == ("trip", "first") else row] = rules
+    rewrite(path, pl.concat([frame, frame.head(AGAIN)]))
+    places["delivered twice"] = list(range(len(lines), len(lines) + AGAIN))
+    bad["purchase"] |= dict.fromkeys(places["delivered twice"], "key_unique")
+    again = lines.filter(pl.col("promoted"), pl.col("row") < AGAIN)["row"].to_list()
+    bad["promotion"] |= {len(lines) + row: "key_unique" for row in again}
 
 
-def test_clean_slice_passes_with_nothing_set_aside(published):
+def damage_texts(folder, lines, places, bad) -> None:
+    path = folder / "products.parquet"
+    frame, promoted = pl.read_parquet(path), set(lines.filter("promoted")["row"])
+    words = {n: w for n, (w, _, _) in TEXTS.items()} | ODD_TEXTS | PROMPTS
+    product = {lines["product_id"][places[n][0]]: w for n, w in words.items()}
+    category = pl.col("product_id").replace_strict(product, default=pl.col("product_category"), return_dtype=pl.String)
+    rewrite(path, frame.with_columns(product_category=category))
+    for name, (_, rule, _) in TEXTS.items():
+        bad["purchase"] |= dict.fromkeys(places[name], rule)
+        bad["promotion"] |= dict.fromkeys(promoted & set(places[name]), rule)
+
+
+def damage_codes(folder, lines, places, bad) -> None:
+    """A code that nobody described, and a stamp that no local clock has shown."""
+    taken = set(bad["promotion"])
+    place = lines.filter(pl.col("promoted"), ~pl.col("row").is_in(taken), pl.col("row") > AGAIN).row(50, named=True)
+    here = pl.all_horizontal(*[pl.col(c) == place[c] for c in ("product_id", "store_id", "week")])
+    path = folder / "promotions.parquet"
+    rewrite(path, pl.read_parquet(path).with_columns(
+        display_location=pl.when(here).then(pl.lit("Q")).otherwise("display_location")))  # fmt: skip
+    places["unknown code"] = lines.filter(here)["row"].to_list()
+    bad["promotion"] |= dict.fromkeys(places["unknown code"], "display_mapped")
+    mailed = pl.read_parquet(folder / "campaigns.parquet").with_row_index("row")
+    campaign = mailed["campaign_id"][0]
+    path = folder / "campaign_descriptions.parquet"
+    skipped = pl.when(pl.col("campaign_id") == campaign).then(pl.lit(datetime(2017, 3, 12, 2, 30), pl.Datetime("ns")))
+    rewrite(path, pl.read_parquet(path).with_columns(start_date=skipped.otherwise("start_date")))
+    places["an hour that the clock left out"] = mailed.filter(pl.col("campaign_id") == campaign)["row"].to_list()
+    bad["campaign"] |= dict.fromkeys(places["an hour that the clock left out"], "time_given")
+
+
+def shown(damaged: Damaged, source: str, row: int) -> dict:
+    return damaged.quarantine[source].row(by_predicate=pl.col("row") == row, named=True)
+
+
+@pytest.mark.parametrize("case", ROWS, ids=named(ROWS))
+def test_a_bad_row_is_set_aside_with_its_rule_and_value(case: RowDamage, damaged):
+    (row,) = damaged.places[case.name]
+    found = shown(damaged, "purchase", row)
+    assert found["rule"] == case.rules["purchase"] and found["file"] == "transactions.parquet"
+    assert re.search(case.value, found["value"]), found["value"]
+    assert f"rule {case.rules['purchase']}:" in str(damaged.stopped)
+
+
+@pytest.mark.parametrize(("name", "rule", "value"), [(n, r, v) for n, (_, r, v) in TEXTS.items()], ids=list(TEXTS))
+def test_a_bad_text_sets_its_rows_aside_and_is_shown_short_and_safe(name, rule, value, damaged):
+    for row in damaged.places[name]:
+        found = shown(damaged, "purchase", row)
+        assert found["rule"] == rule and value in found["value"] and len(found["value"]) < 200
+        assert re.search(r"[\x00-\x1f\u202e]", found["value"]) is None
+    assert re.search(r"[\x00-\x09\x0b-\x1f\u202e]", str(damaged.stopped)) is None, "the message steers the terminal"
+
+
+def test_everything_is_found_and_nothing_else(damaged):
+    for source in SOURCES:
+        rows = damaged.quarantine[source].select("row", "rule").iter_rows() if source in damaged.quarantine else ()
+        assert dict(rows) == damaged.bad[source], source
+        staged, kept, count = damaged.staged[source], damaged.kept[source], len(damaged.bad[source])
+        aside = pl.Series(list(damaged.bad[source]), dtype=pl.UInt32)
+        assert kept.equals(staged.filter(~pl.col("row").is_in(aside.implode()))), source
+        metrics = damaged.report.parts[source].metrics
+        assert (metrics["read"], metrics["kept"], metrics["quarantined"]) == (staged.height, kept.height, count)
+    for name in ("delivered twice", "unknown code", "an hour that the clock left out"):
+        assert damaged.places[name]
+
+
+def test_what_stops_says_where_and_how_to_mend_and_leaves_the_published(damaged):
+    message, sums = str(damaged.stopped), {o.source: o for o in damaged.stopped.outcomes if o.name == "counts_add_up"}
+    for said in ("transactions.parquet", "campaigns.parquet", "promotions.parquet", "max_quarantined_share",
+                 "and 297 more", "key_unique", "display_mapped", "(the code may come from", "time_given"):  # fmt: skip
+        assert said in message, f"{said!r} is not in:\n{message}"
+    assert damaged.before == ["what was published before"]
+    stopped = {o.source for o in damaged.stopped.outcomes if o.blocking and not o.passed}
+    assert stopped == {s for s in SOURCES if damaged.bad[s]}
+    for source in SOURCES:
+        read, bad = damaged.staged[source].height, len(damaged.bad[source])
+        assert (
+            sums[source].passed and sums[source].observed == f"{read:,} read, {read - bad:,} kept + {bad:,} quarantined"
+        )
+
+
+@pytest.mark.parametrize("name", [*ODD_ROWS, *ODD_TEXTS, *PROMPTS])
+def test_what_is_odd_and_right_is_published(name, damaged):
+    rows = pl.Series(damaged.places[name], dtype=pl.UInt32)
+    kept = damaged.kept["purchase"].filter(pl.col("row").is_in(rows.implode()))
+    assert kept["row"].sort().equals(rows.sort(), check_names=False)
+    if words := {**ODD_TEXTS, **PROMPTS}.get(name):
+        texts = pl.read_parquet(damaged.paths.texts())
+        category = kept.join(texts, on="text_id")["category"].unique().to_list()
+        assert category == [words.lower()]
+
+
+def test_what_looks_like_a_prompt_is_named_and_let_through(damaged):
+    (found,) = [o for o in damaged.stopped.outcomes if (o.source, o.name) == ("purchase", "text_no_prompt")]
+    assert found.verdict == "warned" and not len(found.bad) and "ignore all previous" in "".join(found.noted_values)
+    rows = damaged.staged["purchase"][found.noted]["row"].to_list()
+    assert sorted(rows) == sorted(r for n in PROMPTS for r in damaged.places[n])
+
+
+# Tables as a whole.
+
+
+@pytest.fixture(scope="module")
+def tables(staged) -> dict[str, pl.DataFrame]:
+    return {name: pl.read_parquet(staged[1].table(name, staged=True)) for name in (*SOURCES, "texts")}
+
+
+def judged(tables, changed, folder, names, before=1.0, tolerated=0.0) -> dict[str, CheckOutcome]:
+    """What a validation of the sources `names` finds broken."""
+    whole = load_dataset("complete_journey")
+    dataset = whole.model_copy(update={"sources": [s for s in whole.sources if s.name in names]})
+    rows = {name: int(tables[name].height * before) for name in names}
+    origins = {name: Path(f"{whole.source(name).file}.parquet") for name in names}
+    outcomes = validate(dataset, tables | changed, tables["texts"], origins, folder, tolerated, rows)
+    return {f"{o.source}.{o.name}": o for o in outcomes if not o.passed}
+
+
+@pytest.mark.parametrize("case", TABLES, ids=named(TABLES))
+def test_a_damaged_table_is_named_and_nothing_else(case: TableDamage, tables, tmp_path):
+    changed = {name: change(tables[name]) for name, change in case.change.items()}
+    found = judged(tables, changed, tmp_path, {*changed, *case.also}, case.before, case.tolerated)
+    rows = {o.source for o in found.values() if o.verdict == "failed" and len(o.bad)}
+    shares = {f"{source}.quarantined_share": "failed" for source in rows}
+    assert {name: o.verdict for name, o in found.items()} == case.found | shares
+    assert case.says in found[next(iter(case.found))].observed
+    page = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert all(f">{name.split('.')[1]}</code>" in page for name in case.found)
+
+
+def test_clean_slice_passes_with_nothing_set_aside(published, tables, tmp_path):
     _, paths = published
+    assert judged(tables, {}, tmp_path, set(SOURCES)) == {}, "real data raises an alarm"
     assert [p.name for p in paths.quarantine.iterdir()] == ["summary.json"]
     for name in (*SOURCES, "texts"):
-        staged, out = (
-            pl.read_parquet(p) for p in (paths.staged / f"{name}.parquet", paths.sources / f"{name}.parquet")
-        )
-        assert out.equals(staged) and out.height > 100
+        staged, out = (p / f"{name}.parquet" for p in (paths.staged, paths.sources))
+        assert out.read_bytes() == staged.read_bytes()
 
 
-def test_an_empty_source_stops_whatever_is_tolerated(slice_folder, make_project, tmp_path):
-    folder = damaged(slice_folder, tmp_path / "files", "coupon_redemptions", lambda f: f.clear())
-    config, paths = make_project(folder, tmp_path, {"validation.max_quarantined_share": 1.0})
-    STAGES["sources"](config, paths)
-    with pytest.raises(
-        ValidationFailed, match=r"(?s)'redemption' from .*coupon_redemptions.parquet.*not_empty: the table has rows"
-    ) as raised:
+def test_a_blank_where_a_value_was_counts_as_unknown(tables, tmp_path):
+    texts = tables["texts"].with_columns(
+        category=pl.when(pl.col("category") < "n").then(pl.lit(" N/A ")).otherwise("category")
+    )
+    found = judged(tables | {"texts": texts}, {}, tmp_path, {"purchase"})
+    assert {name: o.verdict for name, o in found.items()} == {"purchase.category_filled": "warned"}
+
+
+def test_counts_that_do_not_add_up_are_an_expectation_of_their_own(tables, tmp_path):
+    lost = CheckOutcome("rule", "trip", "s", False, True, "", "", 10, 1, pl.Series([3, 12]).to_numpy(), ["a", "b"])
+    assert adds_up("trip", [lost], 13).passed and not adds_up("trip", [lost], 10).passed
+    assert adds_up("trip", [lost], 10).observed == "10 read, 9 kept + 2 quarantined"
+
+
+def test_no_tolerance_mends_an_empty_source_and_a_stage_that_has_not_run_is_named(staged, make_project, tmp_path):
+    config, paths = make_project(root=tmp_path, changes={"validation.max_quarantined_share": 1.0})
+    shutil.copytree(staged[1].staged, paths.staged, copy_function=os.link)
+    table = paths.table("redemption", staged=True)
+    rewrite(table, pl.read_parquet(table).clear())
+    with pytest.raises(ValidationFailed, match=r"(?s)'redemption' from .*redemptions.parquet.*not_empty: ") as raised:
         STAGES["validation"](config, paths)
-    assert "max_quarantined_share" not in str(raised.value), "tolerance cannot mend an empty source"
-    assert not paths.sources.exists()
-
-
-def test_swapped_user_column_stops_whatever_is_tolerated(slice_folder, make_project, tmp_path):
-    swap = swapped("household_id", "basket_id")
-    folder = damaged(slice_folder, tmp_path / "files", "transactions", swap)
-    config, paths = make_project(folder, tmp_path, {"data.max_users": 0, "validation.max_quarantined_share": 0.5})
-    STAGES["sources"](config, paths)
-    with pytest.raises(
-        ValidationFailed, match=r"(?s)'campaign'.*users_match: of its users, the share that purchase does not know"
-    ):
+    assert "max_quarantined_share" not in str(raised.value) and not paths.sources.exists()
+    remove(table)
+    with pytest.raises(DataError, match=r"redemption.parquet is not there; run the sources stage first"):
         STAGES["validation"](config, paths)
-    assert not paths.sources.exists()
-
-
-@pytest.mark.parametrize(
-    ("table", "change", "says"),
-    [
-        ("transactions", swapped("sales_value", "transaction_timestamp"),
-         r"source 'purchase' from .*transactions.parquet.*'amount' must be a number"),
-        ("transactions", lambda f: f.drop("sales_value"), r"'purchase' from .*transactions.parquet.*sales_value"),
-        ("products", lambda f: f.drop("brand"), r"source 'purchase' from .*joined with .*products.parquet.*brand"),
-        ("demographics", lambda f: f.with_columns(pl.format("H{}", "household_id").alias("household_id")),
-         r"source 'profile' from .*demographics.parquet.*'household_id' must be a whole number, it is String"),
-    ],
-    ids=["swapped types", "missing column", "missing column of a joined file", "users as text"],
-)  # fmt: skip
-def test_a_file_of_another_form_stops_before_anything_is_staged(
-    table, change, says, slice_folder, make_project, tmp_path
-):
-    config, paths = make_project(damaged(slice_folder, tmp_path / "files", table, change), tmp_path)
-    with pytest.raises(DataError, match=says):
-        STAGES["sources"](config, paths)
-    assert not paths.staged.exists()
-
-
-@pytest.mark.parametrize("table", ["transactions", "promotions", "demographics"])
-@pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
-def test_a_file_cut_short_stops_before_anything_is_staged(table, share, slice_folder, make_project, tmp_path):
-    folder = shutil.copytree(slice_folder, tmp_path / "files")
-    whole = (folder / f"{table}.parquet").read_bytes()
-    (folder / f"{table}.parquet").write_bytes(whole[: int(len(whole) * share)])
-    config, paths = make_project(folder, tmp_path)
-    with pytest.raises(DataError, match=rf"{table}\.parquet cannot be read as Parquet; is it cut short"):
-        STAGES["sources"](config, paths)
-    assert not paths.staged.exists()
-
-
-def test_a_file_damaged_inside_stops_before_anything_is_staged(slice_folder, make_project, tmp_path):
-    folder = shutil.copytree(slice_folder, tmp_path / "files")
-    data = bytearray((folder / "transactions.parquet").read_bytes())
-    middle = len(data) // 2
-    data[middle : middle + 4000] = bytes(4000)
-    (folder / "transactions.parquet").write_bytes(data)
-    config, paths = make_project(folder, tmp_path)
-    with pytest.raises(DataError, match=r"transactions\.parquet"):
-        STAGES["sources"](config, paths)
-    assert not paths.staged.exists()
-
-
-@pytest.mark.parametrize(
-    ("change", "says"),
-    [
-        (lambda f: f.drop("amount"), "columns: the columns .* are there; found amount missing"),
-        (lambda f: f.with_columns(pl.col("amount").cast(pl.String)), "types: .*; found amount is String"),
-    ],
-    ids=["missing column", "wrong type"],
-)
-def test_a_staged_table_of_another_form_stops(change, says, staged, tmp_path, make_project):
-    config, paths = make_project(root=tmp_path, changes={"validation.max_quarantined_share": 0.9})
-    shutil.copytree(staged[1].staged, paths.staged)
-    change(pl.read_parquet(paths.table("trip", staged=True))).write_parquet(paths.table("trip", staged=True))
-    with pytest.raises(ValidationFailed, match=rf"(?s)source 'trip' from .*transactions.parquet.*rule {says}"):
-        STAGES["validation"](config, paths)
-    remove(paths.table("trip", staged=True))
-    with pytest.raises(DataError, match=r"trip.parquet is not there; run the sources stage first"):
-        STAGES["validation"](config, paths)
-    assert not paths.sources.exists()

@@ -15,6 +15,7 @@ from data_checks.rules import (
     figure_is,
     figure_within,
     form,
+    free_of,
     given,
     long,
     share_within,
@@ -97,3 +98,31 @@ def test_the_form_of_a_table_names_what_is_missing_and_what_is_wrong():
     )
     assert figures == {"columns": "d missing", "types": "b is Int8"} and sound == ["a", "c"]
     assert [o.passed for o in judge("s", rules, pl.DataFrame({"a": [1]}), figures)] == [False, False]
+
+
+def test_great_expectations_finds_the_same_rows():
+    """The column expressions against the engine whose names they have, on values of every odd kind."""
+    import great_expectations as gx
+    import great_expectations.expectations as gxe
+
+    numbers = [0.0, -0.1, 10.0, 10.1, None, float("inf"), float("-inf"), 5.0, 5.0, 3.0]
+    words = ["ab", "a", "abc", "abcd", None, "", "é", "ab", "b\x07", "ab"]
+    rows = pl.DataFrame(
+        {"x": numbers, "t": words, "k": [1, 1, 2, 3, 4, 5, 6, 7, 7, 8], "l": [1, 1, 1, 1, 1, 1, 1, 2, 2, 1]}
+    )
+    rules = [
+        given("x"), given("t"), within("x", 0, 10), among("a", "s", "t", ["a", "ab"], "e"), long("t", 1, 3),
+        free_of("f", "s", "t", "[\x00-\x1f]|c", "e"),
+    ]  # fmt: skip
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = {"globally": False}
+    asset = context.data_sources.add_pandas("both").add_dataframe_asset("both")
+    batch = asset.add_batch_definition_whole_dataframe("both").get_batch({"dataframe": rows.to_pandas()})
+    for rule, ours in zip(rules, judge("s", rules, rows), strict=True):
+        theirs = batch.validate(getattr(gxe, rule.expectation)(**rule.arguments), result_format="COMPLETE")
+        assert ours.bad.tolist() == sorted(theirs.result["unexpected_index_list"]), rule.name
+        assert len(ours.bad), f"{rule.name} is not put to the test"
+    # Great Expectations names all rows of a key, we all but the first.
+    theirs = batch.validate(gxe.ExpectCompoundColumnsToBeUnique(column_list=["k", "l"]), result_format="COMPLETE")
+    assert theirs.result["unexpected_index_list"] == [0, 1, 7, 8]
+    assert one(unique(["k", "l"]), rows).bad.tolist() == [1, 8]

@@ -77,10 +77,11 @@ def test_a_page_of_warnings_and_tolerated_rows_says_so(checked, tmp_path):
     write_report(tmp_path, dataset, tables, origins, tolerated)
     assert "Published without 2 bad rows." in (tmp_path / "index.html").read_text(encoding="utf-8")
     warned = [
-        replace(o, passed=False, blocking=False, bad=o.bad[:0], failed=0)
+        replace(o, blocking=False, bad=o.bad[:0], bad_values=[], noted=o.bad, noted_values=o.bad_values)
         if isinstance(o, CheckOutcome) and not o.passed
         else o
         for o in outcomes
     ]
     write_report(tmp_path, dataset, tables, origins, warned)
-    assert "Published, with warnings." in (tmp_path / "index.html").read_text(encoding="utf-8")
+    html = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert "Published, with warnings." in html and html.count("<code>-1.5</code>") == 2, "rows are shown and kept"

@@ -152,3 +152,10 @@ def test_the_verb_works_as_a_command():
     words = [sys.executable, "-m", "instructue", "results", "--root", "/nowhere"]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1 and "evaluation.json is not there yet" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_torchrun_is_refused_where_the_work_cannot_be_shared(project, capsys, monkeypatch):
+    _, paths = project
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert main(["sources", "--root", str(paths.root)]) == 1
+    assert "only the model stage" in capsys.readouterr().err and not paths.staged.exists()

@@ -75,7 +75,7 @@ def test_second_run_does_no_work_and_keeps_versions_and_figures(made, module_ins
     def refuse(*_):
         raise AssertionError("a stage ran though it is up to date")
 
-    monkeypatch.setattr("orchestration.assets.factory.STAGES", dict.fromkeys(EARLY, refuse))
+    monkeypatch.setattr("orchestration.processes.STAGES", dict.fromkeys(EARLY, refuse))
     result = materialise(root, module_instance, EARLY)
     assert result.success and reused(result) == dict.fromkeys(EARLY, True)
     assert versions(module_instance) == before

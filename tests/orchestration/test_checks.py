@@ -1,5 +1,7 @@
 """Verdicts as asset checks, reports as metadata, records of versions."""
 
+import json
+import urllib.request
 from pathlib import Path
 
 import dagster as dg
@@ -7,9 +9,10 @@ import numpy as np
 import pytest
 
 from data_checks.outcome import CheckOutcome
+from data_checks.record import suite_record
 from instructue.paths import Paths
 from instructue.report import StageReport
-from orchestration import checks, metadata, records
+from orchestration import checks, metadata, pages, records
 from orchestration.versioning import Version
 
 KEY = dg.AssetKey(["source", "purchase"])
@@ -32,14 +35,14 @@ def outcome(name: str, *, passed: bool, blocking: bool = True, bad: tuple[int, .
     ids=["green", "warning lets go on", "error stops"],
 )
 def test_a_suite_becomes_one_check(outcomes, passed, severity):
-    result = checks.result(KEY, checks.suite_of(outcomes))
+    result = checks.result(KEY, suite_record(outcomes))
     assert (result.passed, result.severity.value) == (passed, severity)
     assert result.metadata["rows checked"].value == 100
     assert len(result.metadata["expectations"].records) == len(outcomes)
 
 
 def test_a_failed_check_shows_what_was_found_first():
-    suite = checks.suite_of([outcome("a", passed=True), outcome("b", passed=False, bad=(4, 7))])
+    suite = suite_record([outcome("a", passed=True), outcome("b", passed=False, bad=(4, 7))])
     result = checks.result(KEY, suite)
     assert result.metadata["expectations"].records[0].data["verdict"] == "failed"
     assert [r.data["position"] for r in result.metadata["first bad rows"].records] == [4, 7]
@@ -78,3 +81,24 @@ def test_report_as_metadata(tmp_path):
     assert isinstance(found["mlflow"], dg.UrlMetadataValue) and isinstance(found["page"], dg.PathMetadataValue)
     rows = [record.data for record in found["t"].records]
     assert rows == [{"a": 1, "b": None}, {"a": None, "b": "[0.5, 0.25, 0.125, ...] (4)"}]
+
+
+def test_the_page_of_a_source_opens_from_its_metadata(tmp_path):
+    page = tmp_path / "reports" / "validation" / "index.html"
+    page.parent.mkdir(parents=True)
+    page.write_text("<b>all rows</b>")
+    found = metadata.report(StageReport("validation", links={"page": f"{page}#purchase"}), tmp_path)["page"]
+    assert isinstance(found, dg.UrlMetadataValue) and found.value.endswith("/validation/index.html#purchase")
+    page.with_name("results.json").write_text(json.dumps({"sources": {"purchase": suite_record([])}}))
+    result = checks.result(KEY, checks.judge_sources(None, Paths(tmp_path))["purchase"])  # type: ignore[arg-type]
+    assert result.metadata["results page"] == found
+    server = pages.serve(tmp_path, port=0)
+    assert server is not None
+    port = server.server_address[1]
+    with urllib.request.urlopen(found.value.replace(str(pages.PORT), str(port))) as answer:
+        assert answer.read() == b"<b>all rows</b>"
+    assert pages.serve(tmp_path, port=port) is None, "the port is taken"
+    server.shutdown()
+    server.server_close()
+    outside = metadata.report(StageReport("x", links={"page": "/etc/index.html", "j": "reports/a.json"}), tmp_path)
+    assert all(isinstance(value, dg.PathMetadataValue) for value in outside.values())

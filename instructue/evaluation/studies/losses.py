@@ -1,12 +1,10 @@
 """Joint training against either of its losses alone: the same seed, steps and data, judged on the same draws."""
 
-from instructue.evaluation.judged import Judged
-from instructue.evaluation.results import GENERAL, OURS, Study
+from instructue.evaluation.results import OURS, Study
 from instructue.evaluation.studies.bench import Bench
-from instructue.evaluation.studies.figures import Draws, gain, minus, overall, rows, side
-from instructue.evaluation.studies.judging import auc, judge_all, judgeable, named
-from instructue.evaluation.studies.retrain import Trial, Trials, changed
-from instructue.evaluation.tasks import requests_for
+from instructue.evaluation.studies.beside import ONE_RUN, Beside, beside
+from instructue.evaluation.studies.figures import Draws, gain, minus, overall, side
+from instructue.evaluation.studies.retrain import Trials
 
 JOINT = "joint"
 # What is set to zero beside the joint training.
@@ -18,42 +16,24 @@ ALONE = {
 
 def losses(bench: Bench, trials: Trials) -> list[Study]:
     """Trains a model per loss alone and judges it against the model of data/model on every yes-or-no task."""
-    population, config = bench.population, bench.config
-    protocol = bench.protocol(population)
-    tasks, notes = judgeable(bench.chosen, population, protocol)
-    if not tasks:
-        return []
-    asked = requests_for(tasks, population)
-    vectors = {JOINT: bench.embed(bench.parts, bench.tables, asked)}
-    for name, weights in ALONE.items():
-        vectors[name] = trials.vectors(Trial(name.replace(" ", "_"), changed(config.model, **weights)), asked)
-    judged = {
-        name: judge_all(named((OURS, GENERAL)), tasks, population, protocol, found, population, bench.paths)
-        for name, found in vectors.items()
-    }
-    return [_study(judged, population.size, notes)]
+    changes = {name: {f"training.{knob}": value for knob, value in knobs.items()} for name, knobs in ALONE.items()}
+    found = beside(bench, trials, JOINT, changes)
+    return [_study(found, bench.population.size)] if found else []
 
 
-def _study(judged: dict[str, dict[tuple[str, str], Judged]], users: int, notes: list[str]) -> Study:
-    found = {method: {name: auc(j, method) for name, j in judged.items()} for method in (OURS, GENERAL)}
-    made = []
-    for method, settings in found.items():
-        for name, draws in settings.items():
-            made += rows(draws, method, name, "auc", users)
-            if name != JOINT:
-                made += rows(minus(settings[JOINT], draws), method, JOINT, "auc_difference", users, name)
+def _study(judged: Beside, users: int) -> Study:
     return Study(
         name="losses",
         title="Joint training against either loss alone",
         question="Does training by both losses give a better embedding than training by one of them?",
-        answer=answer(found[OURS]),
+        answer=answer(judged.auc(OURS)),
         varied="losses trained by",
-        rows=made,
+        rows=judged.rows(users, first_minus=True),
         notes=[
             "Same seed, steps and data; mean over the yes-or-no tasks, linear probe on all labels.",
             "By the autoregressive loss alone nothing trains the projection to the embedding: it stays as drawn.",
-            "One training run each: the intervals are over users and do not hold what another seed would change.",
-            *notes,
+            ONE_RUN,
+            *judged.notes,
         ],
     )
 

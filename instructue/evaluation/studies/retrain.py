@@ -18,6 +18,7 @@ from instructue.sources.ingest import write_table
 from instructue.sources.tables import Tables
 from instructue.training.batches import Batches
 from instructue.training.build import Parts, build
+from instructue.training.distributed import alone
 from instructue.training.fit import load_triplets, make_batches
 from instructue.training.loop import Trainer, train
 from instructue.userqa.schema import WORDINGS
@@ -77,7 +78,7 @@ class Trials:
         if trial.said_as is not None:
             triplets = trial.said_as(triplets)
         parts = build(trial.model, tables, bench.paths)
-        trainer = Trainer(parts.model, trial.model.training, parts.dtype)
+        trainer = Trainer(parts.model, trial.model.training, parts.dtype, alone(trial.model.training))
         train(trainer, self._steps(trial, triplets, parts), self.folder / f"training-{key}", key)
         return parts
 
@@ -115,9 +116,3 @@ def shaping() -> str:
     for file in sorted(f for name in SHAPING for f in (root / name).rglob("*.py")):
         digest_.update(json.dumps(str(file.relative_to(root))).encode() + file.read_bytes())
     return digest_.hexdigest()[:32]
-
-
-def changed(model: ModelConfig, **training: float) -> ModelConfig:
-    """The same with other values in model.training, checked as params.yaml is."""
-    raw = model.model_dump()
-    return ModelConfig.model_validate(raw | {"training": raw["training"] | training})

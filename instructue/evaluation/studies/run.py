@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from instructue.config import Config
 from instructue.evaluation.results import Study
+from instructue.evaluation.studies.ablations import ablations
 from instructue.evaluation.studies.bench import Bench
 from instructue.evaluation.studies.losses import losses
 from instructue.evaluation.studies.neighbours import neighbours
@@ -20,6 +21,7 @@ CLAIMS: dict[str, Callable[[Bench, Trials], list[Study]]] = {
     "following": lambda bench, _: [*neighbours(bench), *paraphrases(bench)],
     "robustness": lambda bench, _: robustness(bench),
     "losses": losses,
+    "ablations": ablations,
     "unseen_users": unseen_users,
     "taught": taught,
 }

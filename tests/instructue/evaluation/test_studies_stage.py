@@ -10,7 +10,7 @@ from instructue.config import Config
 from instructue.errors import DataError
 from instructue.evaluation.results import GENERAL, MACRO, OURS, Study
 from instructue.evaluation.studies.bench import Bench
-from instructue.evaluation.studies.retrain import Trial, Trials, changed
+from instructue.evaluation.studies.retrain import Trial, Trials
 from instructue.evaluation.studies.stored import read_studies
 from instructue.evaluation.tasks import requests_for
 from instructue.paths import Paths
@@ -91,7 +91,7 @@ def test_a_trial_is_trained_once_and_another_setting_is_another_trial(project, m
     trials, model = Trials(bench), config.model
     keys = {
         trials._key(Trial("x", m, w), asked)
-        for m in (model, changed(model, autoregressive_weight=0.0))
+        for m in (model, model.changed({"training.autoregressive_weight": 0.0}))
         for w in (None, bench.population.users[:5], bench.population.users[:6])
     }
     assert len(keys) == 6

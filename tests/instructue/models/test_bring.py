@@ -10,7 +10,7 @@ from instructue.config import ModelSourceConfig
 from instructue.errors import ConfigError, DataError
 from instructue.models.bring import bring_language_model, check_base_models, locate
 from instructue.network.backbone import Backbone
-from instructue.network.packing import Layout
+from instructue.network.packing import Group, Layout
 
 
 def _folder(path: Path, layers: int = 0) -> ModelSourceConfig:
@@ -45,10 +45,11 @@ def test_qwens_architecture_runs_through_the_same_code(asked, tmp_path):
     tokenizer.save_pretrained(tmp_path / "qwen")
     bring_language_model(_folder(tmp_path / "qwen"), tmp_path / "brought")
     backbone = Backbone(tmp_path / "brought", 2, 4, torch.float32)
-    tokens = torch.tensor([[5, 42, 977, 12, 3000]])
+    tokens = torch.tensor([5, 42, 977, 12, 3000])
+    behind = Layout(1, 2, torch.zeros(0, dtype=torch.int64), [Group(torch.tensor([[-1]]), 3)])
     with torch.no_grad():
-        whole = backbone(backbone.embed(tokens), Layout(5, ()))
-        split = backbone(backbone.embed(tokens), Layout(2, ((1, 3),)))
+        whole = backbone(backbone.embed(tokens), Layout.plain(5))
+        split = backbone(backbone.embed(tokens), behind)
     assert torch.isfinite(whole).all()
     torch.testing.assert_close(split, whole, rtol=1e-4, atol=1e-4)
 

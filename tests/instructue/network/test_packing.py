@@ -1,42 +1,61 @@
-"""A packed pass equals separate passes: forward, and gradients."""
+"""A packed pass equals separate passes: forward, gradients, and with what a first pass left in memory."""
 
 import pytest
 import torch
 import torch.nn.functional as F
 
+from instructue.network import packing
 from instructue.network.backbone import Backbone
-from instructue.network.packing import Layout, packed_attention
+from instructue.network.packing import Group, Layout, Memory, packed_attention
+
+HISTORIES, PREFIX, LENGTHS = 2, 5, (3, 1, 4)
+GROUPS = (([[0, 1], [2, 0]], 3), ([[-1], [-1]], 1), ([[2], [1]], 4))
 
 
-def _reference(q, k, v, scale):
-    """Plain causal attention with key/value heads repeated."""
-    repeat = q.shape[1] // k.shape[1]
-    k, v = k.repeat_interleave(repeat, 1), v.repeat_interleave(repeat, 1)
-    return F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale).transpose(1, 2)
+def layout_of(prefix: int = PREFIX, groups=GROUPS, remembered: bool = False) -> Layout:
+    return Layout(HISTORIES, prefix, torch.tensor(LENGTHS), [Group(torch.tensor(w), s) for w, s in groups], remembered)
 
 
-@pytest.mark.parametrize(
-    "layout", [Layout(5, ((3, 4), (2, 7))), Layout(1, ((1, 1),)), Layout(9, ((1, 3), (4, 2), (2, 1)))]
-)
-def test_attention_equals_separate_sequences(layout):
+def sequences(layout: Layout) -> list[tuple[torch.Tensor, int]]:
+    """Per segment the tokens of the stream that it would hold if it were computed alone, and where its own begin."""
+    B, P = layout.histories, layout.prefix
+    history = torch.arange(B * P).view(B, P)
+    said = torch.arange(B * P, B * P + layout.instruction_tokens).split(layout.lengths_U.tolist())
+    found, at = [], B * P + layout.instruction_tokens
+    for group in layout.groups:
+        for b, row in enumerate(group.which_BK.tolist()):
+            for which in row:
+                front = torch.cat([history[b], said[which] if which >= 0 else said[0][:0]])
+                found.append((torch.cat([front, at + torch.arange(group.length)]), len(front)))
+                at += group.length
+    return found
+
+
+def alone(q, k, v, scale, prefix: int, own: int):
+    """Plain attention over one sequence of history, instruction and segment; the instruction sees itself alone."""
+    repeat, length = q.shape[0] // k.shape[0], q.shape[1]
+    k, v = k.repeat_interleave(repeat, 0), v.repeat_interleave(repeat, 0)
+    seen = torch.ones(length, length, dtype=torch.bool).tril()
+    seen[prefix:own, :prefix] = False
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=seen, scale=scale).transpose(0, 1)
+
+
+@pytest.mark.parametrize("short", [0, 128])
+@pytest.mark.parametrize("layout", [layout_of(), layout_of(1), layout_of(9, GROUPS[:1]), layout_of(4, GROUPS[1:2])])
+def test_attention_equals_separate_sequences(layout, short, monkeypatch):
+    monkeypatch.setattr(packing, "SHORT", short)
     torch.manual_seed(0)
-    q, k, v = (
-        torch.randn(2, 6, layout.length, 8),
-        torch.randn(2, 2, layout.length, 8),
-        torch.randn(2, 2, layout.length, 8),
-    )
+    q, k, v = (torch.randn(heads, sum(layout.sizes), 8) for heads in (6, 2, 2))
     packed = packed_attention(q, k, v, layout, 0.3)
-    P = layout.prefix
-    for (count, length), start in zip(layout.groups, layout.starts(), strict=True):
-        for segment in range(count):
-            own = torch.cat([torch.arange(P), start + segment * length + torch.arange(length)])
-            alone = _reference(q[:, :, own], k[:, :, own], v[:, :, own], 0.3)
-            torch.testing.assert_close(packed[:, own[P:]], alone[:, P:], rtol=1e-5, atol=1e-6)
-            torch.testing.assert_close(packed[:, :P], alone[:, :P], rtol=1e-5, atol=1e-6)
+    for rows, own in sequences(layout):
+        expected = alone(q[:, rows], k[:, rows], v[:, rows], 0.3, layout.prefix, own)
+        torch.testing.assert_close(packed[rows], expected, rtol=1e-5, atol=1e-6)
 
 
-def test_positions_restart_at_the_prefix_for_each_segment():
-    assert Layout(3, ((2, 2), (1, 3))).positions().tolist() == [0, 1, 2, 3, 4, 3, 4, 3, 4, 5]
+def test_positions_restart_at_the_prefix_and_behind_each_instruction():
+    layout = layout_of(3, (([[0, -1], [1, 1]], 2),))
+    said = [3, 4, 5, 3, 3, 4, 5, 6]
+    assert layout.positions.tolist() == [0, 1, 2] * 2 + said + [6, 7, 3, 4, 4, 5, 4, 5]
 
 
 @pytest.fixture(scope="module")
@@ -49,35 +68,33 @@ def backbone(asked) -> Backbone:
     return backbone
 
 
-def _run(backbone, embedded, layout):
-    embedded = embedded.clone().requires_grad_()
-    backbone.zero_grad()
-    hidden = backbone(embedded, layout)
-    return embedded, hidden
+def one(rows: torch.Tensor, own: int, prefix: int) -> Layout:
+    """The layout of a single segment."""
+    groups = [Group(torch.tensor([[0 if own > prefix else -1]]), len(rows) - own)]
+    return Layout(1, prefix, torch.tensor([own - prefix]), groups)
 
 
 def test_language_model_packed_equals_separate_forward_and_gradient(backbone):
     torch.manual_seed(1)
-    layout = Layout(6, ((2, 4), (1, 5)))
-    source = torch.randn(2, layout.length, backbone.width) * backbone.embedding_rms
-    weight = torch.randn(2, layout.length, backbone.width)
-    packed_in, packed = _run(backbone, source, layout)
-    P = layout.prefix
-    segments = [
-        torch.arange(start + s * length, start + (s + 1) * length)
-        for (count, length), start in zip(layout.groups, layout.starts(), strict=True)
-        for s in range(count)
-    ]
-    sum((packed[:, own] * weight[:, own]).sum() for own in segments).backward()
+    layout = layout_of()
+    N = sum(layout.sizes)
+    source = torch.randn(N, backbone.width) * backbone.embedding_rms
+    weight = torch.randn(N, backbone.width)
+    packed_in = source.clone().requires_grad_()
+    backbone.zero_grad()
+    packed = backbone(packed_in, layout)
+    segments = sequences(layout)
+    sum((packed[rows[own:]] * weight[rows[own:]]).sum() for rows, own in segments).backward()
     lora = {n: p.grad.clone() for n, p in backbone.named_parameters() if p.grad is not None}
     assert lora, "no LoRA weight got a gradient"
     total, gradient = {n: torch.zeros_like(g) for n, g in lora.items()}, torch.zeros_like(source)
-    for own in segments:
-        rows = torch.cat([torch.arange(P), own])
-        alone_in, alone = _run(backbone, source[:, rows], Layout(len(rows), ()))
-        torch.testing.assert_close(packed[:, own], alone[:, P:], rtol=1e-5, atol=1e-5)
-        (alone[:, P:] * weight[:, own]).sum().backward()
-        gradient.index_add_(1, rows, alone_in.grad)
+    for rows, own in segments:
+        alone_in = source[rows].clone().requires_grad_()
+        backbone.zero_grad()
+        got = backbone(alone_in, one(rows, own, layout.prefix))
+        torch.testing.assert_close(packed[rows], got, rtol=1e-5, atol=1e-5)
+        (got[own:] * weight[rows[own:]]).sum().backward()
+        gradient.index_add_(0, rows, alone_in.grad)
         for name, parameter in backbone.named_parameters():
             if name in total:
                 total[name] += parameter.grad
@@ -86,15 +103,30 @@ def test_language_model_packed_equals_separate_forward_and_gradient(backbone):
         torch.testing.assert_close(lora[name], value, rtol=1e-3, atol=1e-3)
 
 
+def test_a_second_pass_reads_the_histories_from_memory(backbone):
+    torch.manual_seed(2)
+    first, again = layout_of(groups=GROUPS[:1]), layout_of(groups=GROUPS[2:], remembered=True)
+    both, memory = layout_of(groups=GROUPS[2:]), Memory()
+    source = torch.randn(sum(first.sizes), backbone.width) * backbone.embedding_rms
+    other = torch.randn(sum(again.sizes), backbone.width) * backbone.embedding_rms
+    with torch.no_grad():
+        backbone(source, first, memory)
+        got = backbone(other, again, memory)
+        whole = backbone(torch.cat([source[: HISTORIES * PREFIX], other]), both)
+    assert len(memory.layers) == 2
+    torch.testing.assert_close(got, whole[HISTORIES * PREFIX :], rtol=1e-5, atol=1e-5)
+
+
 def test_equals_transformers_own_forward(backbone, asked):
     from transformers import AutoModelForCausalLM
 
     plain = AutoModelForCausalLM.from_pretrained(asked[1].language_model, dtype=torch.float32, num_hidden_layers=2)
     fresh = Backbone(asked[1].language_model, 2, 4, torch.float32)
-    tokens = torch.tensor([[5, 42, 977, 12, 3000]])
+    tokens = torch.tensor([5, 42, 977, 12, 3000])
+    behind = Layout(1, 2, torch.zeros(0, dtype=torch.int64), [Group(torch.tensor([[-1]]), 3)])
     with torch.no_grad():
-        expected = plain.model(tokens).last_hidden_state
-        got = fresh(fresh.embed(tokens), Layout(5, ()))
-        split = fresh(fresh.embed(tokens), Layout(2, ((1, 3),)))
+        expected = plain.model(tokens[None]).last_hidden_state[0]
+        got = fresh(fresh.embed(tokens), Layout.plain(5))
+        split = fresh(fresh.embed(tokens), behind)
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(split, expected, rtol=1e-4, atol=1e-4)

@@ -46,7 +46,8 @@ def publish(staged, make_project, tmp_path, monkeypatch):
     paths.staged.symlink_to(staged[1].staged)
 
     def run(*verdicts: Verdict):
-        def judge(dataset, tables, texts, origins, report, share):
+        def judge(dataset, tables, texts, origins, report, share, before):
+            run.before = before
             assert set(tables) == set(origins) == {s.name for s in dataset.sources} and share == 0
             assert all(o.is_file() for o in origins.values()) and "text" in texts.columns
             (report / "index.html").write_text("page")
@@ -138,6 +139,15 @@ def test_a_failure_of_the_table_offers_no_tolerance(publish):
         publish(Verdict("empty", blocking=True), Verdict("low", blocking=True, bad=np.array([1])))
     assert "max_quarantined_share" not in str(raised.value)
     assert not publish.paths.sources.exists()
+
+
+def test_the_next_validation_is_told_what_was_published_last(publish):
+    publish(Verdict("low", bad=np.array([3, 8])))
+    assert publish.before == {}
+    with pytest.raises(ValidationFailed):
+        publish(Verdict("low", blocking=True, bad=np.arange(5)))
+    report = publish(Verdict("fine", passed=True))
+    assert publish.before == report.rows | {"trip": report.rows["trip"] - 2}, "what was stopped counts for nothing"
 
 
 def test_two_runs_give_the_same_bytes(publish):

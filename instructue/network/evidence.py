@@ -1,0 +1,69 @@
+"""How much of what an instruction asks about a history holds, as numbers: a soft, learnt retrieval over all its texts.
+
+Every distinct text of a history counts towards an instruction with weight exp((similarity - best) / sharpness), where
+best is the similarity of the nearest text that training knew; the weighted amounts (how often, how lately) are summed
+per source. So "Will they buy coffee?" finds how much coffee each source has seen, without a list of what coffee is.
+The similarity is the text encoder's, corrected by a learnt map of low rank that starts at nothing. Where nothing is
+asked the amounts of the whole history, by source and window, stand in its place.
+
+Legend: B histories, K segments, M distinct texts of a history, V text vector, T sharpnesses, S sources, X amounts,
+C = T * S * X figures of what is asked, F figures of the whole history, E width in the embedding, D model width.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from instructue.batching.features import AMOUNTS
+from instructue.batching.packs import Pack
+
+SHARPNESS = (0.02, 0.05, 0.1)  # from the very text asked about to its wider field, in units of cosine
+RANK = 32
+CLOSEST = 3.0  # a learnt similarity may pass `best`: by at most a weight of e^3
+
+
+class Evidence(nn.Module):
+    """forward(pack, which_BK) -> figure_BKC, zero where nothing is asked (which -1)."""
+
+    def __init__(self, sources: int, text_width: int, whole: int, width: int, model_width: int) -> None:
+        super().__init__()
+        self.sources = sources
+        figures = len(SHARPNESS) * sources * AMOUNTS
+        self.log_sharpness_T = nn.Parameter(torch.tensor(SHARPNESS).log())
+        self.down = nn.Linear(text_width, RANK, bias=False)
+        self.up = nn.Linear(RANK, text_width, bias=False)
+        nn.init.zeros_(self.up.weight)
+        self.asked = nn.Linear(figures, max(width - 1, 1))
+        self.whole = nn.Linear(whole, max(width - 1, 1))
+        self.start = nn.Linear(figures, model_width, bias=False)
+        nn.init.zeros_(self.start.weight)
+
+    def forward(self, pack: Pack, which_BK: Tensor) -> Tensor:
+        with torch.autocast(which_BK.device.type, enabled=False):
+            by_source_BMS = F.one_hot(pack.source_BM, self.sources).to(pack.amount_BMX.dtype)
+            amount_BMF = (by_source_BMS[..., None] * pack.amount_BMX[:, :, None]).flatten(2)
+            weight_BKTM = self._weights(pack, which_BK)
+            summed_BKTF = (weight_BKTM.flatten(1, 2) @ amount_BMF).unflatten(1, weight_BKTM.shape[1:3])
+            return torch.log1p(summed_BKTF).flatten(2)
+
+    def _weights(self, pack: Pack, which_BK: Tensor) -> Tensor:
+        (B, K), M = which_BK.shape, pack.amount_BMX.shape[1]
+        if not len(pack.query_UV):
+            return torch.zeros(B, K, len(SHARPNESS), M, device=which_BK.device)
+        query_UV = pack.query_UV + self.up(self.down(pack.query_UV))
+        row_BK = which_BK.clamp_min(0)
+        similarity_BKM = query_UV[row_BK] @ pack.seen_BMV.transpose(1, 2)
+        gap_BKM = similarity_BKM - pack.best_U[row_BK][..., None]
+        sharp_T = self.log_sharpness_T.exp().clamp(0.005, 1.0)
+        weight_BKTM = (gap_BKM[:, :, None] / sharp_T[:, None]).clamp_max(CLOSEST).exp()
+        return weight_BKTM * (which_BK >= 0)[..., None, None]
+
+    def embedded(self, figure_BKC: Tensor, whole_BF: Tensor, which_BK: Tensor) -> Tensor:
+        """[B, K, E] at unit length; a constant beside the learnt numbers lets their size be read from the direction."""
+        asked = (which_BK >= 0)[..., None]
+        numbers_BKE = torch.where(asked, self.asked(figure_BKC), self.whole(whole_BF)[:, None])
+        return F.normalize(torch.cat([numbers_BKE, torch.ones_like(numbers_BKE[..., :1])], dim=-1), dim=-1)
+
+    def told(self, figure_BKC: Tensor) -> Tensor:
+        """[B, K, D] what <USER> is told of it at its start; nothing without an instruction."""
+        return self.start(figure_BKC)

@@ -1,0 +1,64 @@
+"""Evidence: what a history holds of what is asked, by hand and by gradient."""
+
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from instructue.batching.features import AMOUNTS
+from instructue.network.evidence import SHARPNESS, Evidence
+
+SOURCES, WIDTH = 2, 8
+
+
+@pytest.fixture
+def pack():
+    """Two histories of three and one texts; two instructions, the first of which is its history's first text."""
+    torch.manual_seed(0)
+    texts = torch.nn.functional.normalize(torch.randn(2, 3, WIDTH), dim=-1)
+    amount = torch.rand(2, 3, AMOUNTS)
+    texts[1, 1:], amount[1, 1:] = 0, 0
+    query = torch.stack([texts[0, 0], texts[1, 0]])
+    source = torch.tensor([[0, 1, 0], [1, 0, 0]])
+    return SimpleNamespace(
+        seen_BMV=texts, amount_BMX=amount, source_BM=source, query_UV=query, best_U=torch.ones(2), length_U=None
+    )
+
+
+def figures(evidence: Evidence, pack, which) -> torch.Tensor:
+    return evidence(pack, torch.tensor(which)).view(2, -1, len(SHARPNESS), SOURCES, AMOUNTS)
+
+
+def test_figures_are_weighted_sums_per_source(pack):
+    found = figures(Evidence(SOURCES, WIDTH, 3, 6, 4), pack, [[0, 1], [1, -1]])
+    for sharpness, row in zip(SHARPNESS, found[0, 0], strict=True):
+        expected = torch.zeros(SOURCES, AMOUNTS)
+        for text, source, amount in zip(pack.seen_BMV[0], pack.source_BM[0], pack.amount_BMX[0], strict=True):
+            expected[source] += math.exp((float(text @ pack.query_UV[0]) - 1) / sharpness) * amount
+        torch.testing.assert_close(row, torch.log1p(expected), rtol=1e-4, atol=1e-5)
+
+
+def test_without_an_instruction_there_is_none(pack):
+    evidence = Evidence(SOURCES, WIDTH, 3, 6, 4)
+    found = evidence(pack, torch.tensor([[-1], [0]]))
+    assert not found[0].any() and found[1].any()
+    assert not evidence.told(found)[0].any()
+
+
+def test_a_history_does_not_see_anothers_texts(pack):
+    evidence = Evidence(SOURCES, WIDTH, 3, 6, 4)
+    before = figures(evidence, pack, [[0], [1]])
+    pack.seen_BMV[0], pack.amount_BMX[0] = pack.seen_BMV[0] + 1, 5.0
+    after = figures(evidence, pack, [[0], [1]])
+    assert not torch.equal(before[0], after[0])
+    torch.testing.assert_close(before[1], after[1])
+
+
+def test_similarity_is_learnt_and_length_is_unit(pack):
+    evidence, which, whole = Evidence(SOURCES, WIDTH, 3, 6, 4), torch.tensor([[0, 1], [1, -1]]), torch.randn(2, 3)
+    embedded = evidence.embedded(evidence(pack, which), whole, which)
+    assert embedded.shape == (2, 2, 6)
+    torch.testing.assert_close(embedded.norm(dim=-1), torch.ones(2, 2))
+    embedded[..., 0].sum().backward()
+    assert evidence.up.weight.grad.abs().sum() > 0 and evidence.log_sharpness_T.grad.abs().sum() > 0
