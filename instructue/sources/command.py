@@ -10,7 +10,8 @@ from instructue.paths import Paths
 INIT = """look at a folder of files or a database and propose a description of it
 
 Writes NAME.yaml, with the reason of each guess beside it, NAME.tasks.yaml and NAME.params.yaml, and reads rows
-through them. Edit the lines marked CHECK; then `make run DATASET=NAME` runs the whole chain. docs/sources.md says more."""
+through them. Edit the lines marked CHECK; then `make run DATASET=NAME` runs the whole chain.
+docs/sources.md explains the rest."""
 DESCRIBE = """what is in a data set, before any training
 
 Events per source and month, users, missing values, texts and lengths of histories: in the terminal, and with plots in
