@@ -9,6 +9,7 @@ from instructue.sources.init.guess import Source, singular
 from instructue.sources.init.tables import Table
 from instructue.sources.table_spec import TableSpec
 
+FOUR_WEEKS = 28
 SCHEMA = "# yaml-language-server: $schema="
 
 
@@ -103,18 +104,29 @@ def asked_about(source: Source) -> str:
     return max(good, key=lambda n: source.attributes[n][0].distinct) if good else next(iter(source.attributes))
 
 
+def articled(noun: str) -> str:
+    """'an order', 'a rating'."""
+    return f"{'an' if noun[:1] in 'aeio' else 'a'} {noun}"
+
+
 def _facts(first: Source, others: list[Source], days: int) -> list[str]:
-    """Questions to begin with; more kinds are in docs/userqa.md."""
+    """None where UserQA's own kinds, which look 4 weeks ahead, fit the data; else some that look `days` ahead."""
+    if days == FOUR_WEEKS:
+        return [
+            "# UserQA asks up to a dozen kinds about each source; questions in your own words go here: docs/userqa.md",
+            "facts: []",
+        ]
     thing, attribute = first.name.replace("_", " "), asked_about(first)
+    one = articled(thing)
     facts: list[dict[str, Any]] = [
         {"name": f"{first.name}_soon", "shape": "occurs", "source": first.name, "attribute": attribute, "days": days,
          "skip": ["unknown"],
-         "ask": f"Will the {{who}} have a {thing} with {{value}} within {{span}}?",
-         "answer": f"Yes, the {{who}} will have a {thing} with {{value}} within {{span}}.",
+         "ask": f"Will the {{who}} have {one} with {{value}} within {{span}}?",
+         "answer": f"Yes, the {{who}} will have {one} with {{value}} within {{span}}.",
          "otherwise": f"No, the {{who}} will have no {thing} with {{value}} within {{span}}."},
         {"name": f"{first.name}_count_soon", "shape": "count", "source": first.name, "days": days, "bounds": [1, 3, 6],
-         "words": [f"no {thing}", f"1 or 2 times a {thing}", f"3 to 5 times a {thing}", f"6 times a {thing} or more"],
-         "ask": f"How many times will the {{who}} have a {thing} in the next {{span}}?",
+         "words": [f"no {thing}", f"1 or 2 times {one}", f"3 to 5 times {one}", f"6 times {one} or more"],
+         "ask": f"How many times will the {{who}} have {one} in the next {{span}}?",
          "answer": "The {who} will have {answer}."},
         {"name": f"{first.name}_habit", "shape": "top", "about": "history", "source": first.name,
          "attribute": attribute, "days": None, "at_least": 3, "skip": ["unknown"],
@@ -125,7 +137,7 @@ def _facts(first: Source, others: list[Source], days: int) -> list[str]:
         thing = other.name.replace("_", " ")
         facts.append({"name": f"any_{other.name}_soon", "shape": "any", "source": other.name, "days": days,
                       "ask": f"Will the {{who}} have any {thing} within {{span}}?",
-                      "answer": f"Yes, the {{who}} will have a {thing} within {{span}}.",
+                      "answer": f"Yes, the {{who}} will have {articled(thing)} within {{span}}.",
                       "otherwise": f"No, the {{who}} will have no {thing} within {{span}}."})  # fmt: skip
     lines = ["# What UserQA asks about. CHECK that the questions read well.", "facts:"]
     for fact in facts:
@@ -139,18 +151,19 @@ def tasks_of(sources: list[Source], span: tuple[date, date]) -> str:
     """Two tasks to judge embeddings by: whether the first source goes on, and what comes next in it."""
     first, (days, words) = sources[0], horizon(span)
     thing, attribute = singular(first.name).replace("_", " "), asked_about(first)
+    one = articled(thing)
     return f"""# Tasks to begin with; docs/tasks.md explains each kind of label.
 tasks:
   - name: {first.name}_soon
     family: prediction
-    description: has a {thing} within {words}
-    instruction: "Will the {{who}} have a {thing} within {words}?"
-    "yes": "Yes, the {{who}} will have a {thing} within {words}."
+    description: has {one} within {words}
+    instruction: "Will the {{who}} have {one} within {words}?"
+    "yes": "Yes, the {{who}} will have {one} within {words}."
     "no": "No, the {{who}} will have no {thing} within {words}."
     label: {{rule: occurs, source: {first.name}, where: "true", days: {days}}}
   - name: next_{attribute}
     family: recommendation
-    description: ranks {attribute.replace("_", " ")} by whether a {thing} with it follows within {words}
+    description: ranks {attribute.replace("_", " ")} by whether {one} with it follows within {words}
     instruction: "Which {attribute.replace("_", " ")} will come next for the {{who}} within {words}?"
     answer: "Next for the {{who}} comes {{item}}."
     label: {{rule: items, source: {first.name}, attribute: {attribute}, min_users: 5, days: {days}}}
@@ -164,7 +177,7 @@ def label_days(span: tuple[date, date]) -> int:
 
 def horizon(span: tuple[date, date]) -> tuple[int, str]:
     """Days that questions and tasks look ahead, 4 weeks if the data has them, and the same in words."""
-    days = min(28, label_days(span))
+    days = min(FOUR_WEEKS, label_days(span))
     weeks, rest = divmod(days, 7)
     return days, (f"{days} day" if rest else f"{weeks} week") + "s" * ((days if rest else weeks) != 1)
 

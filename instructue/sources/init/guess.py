@@ -94,8 +94,12 @@ def _source(reader: Reader, tables: dict[str, Table], table: Table) -> Source:
         source.select.append((moment, "time", f"{table.time.name}: {table.moment.reason}"))
         source.stamped = table.moment.clock
     used = {table.user.name} | ({table.time.name} if table.time is not None else set())
-    own = [(c, f"e.{name_sql(c.name)}") for c in table.columns.values() if c.name not in used]
-    joined = list(chain.from_iterable(_joined(source, other, n) for n, other in enumerate(_look_ups(tables, table))))
+    found = _look_ups(tables, table)
+    joined = list(chain.from_iterable(_joined(source, other, n) for n, other in enumerate(found)))
+    # A code whose words are looked up says nothing beside them.
+    coded = {here.name: other.name for other, key, here in found if other.worded(key)}
+    source.left_out += [f"{code} (its words come from {other})" for code, other in coded.items()]
+    own = [(c, f"e.{name_sql(c.name)}") for c in table.columns.values() if c.name not in used | coded.keys()]
     if source.events:
         _key(reader, source, taken, named)
         _numbers(source, own, taken)

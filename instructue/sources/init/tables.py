@@ -29,6 +29,10 @@ class Table:
     moment: Moment | None = None
     unique: set[str] = field(default_factory=set)
 
+    def worded(self, key: Column) -> bool:
+        """Whether it says something in words of what `key` names."""
+        return any(c.kind == "text" and c.left_out() is None for c in self.columns.values() if c is not key)
+
 
 def find_tables(place: str) -> tuple[str, dict[str, str | TableSpec]]:
     """(folder, table name -> where it lies) of a folder, a DuckDB or SQLite file, or env:VARIABLE that holds a URL.

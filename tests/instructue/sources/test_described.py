@@ -130,6 +130,8 @@ def test_init_sees_roles_times_and_look_ups(shop, tmp_path):
     assert view.stamped_in == "utc" and str(rows["view"]["time"].min()).startswith("2024-01-01 09:06:40")
     assert set(rows["view"]["user"]) == set(rows["order"]["user"]) == set(rows["customer"]["user"])
     assert "email (personal data)" in proposal.yaml and "url (links)" in proposal.yaml
+    assert "SKU (its words come from products)" in proposal.yaml and order.attributes[0] == "name"
+    assert "have an order with" in proposal.yaml and "within 11 days" in (out.parent / "shop.tasks.yaml").read_text()
     assert customer.attributes == ["city"] and order.key == ["order_no"]
     with pytest.raises(ConfigError, match="is there already"):
         init(str(shop), out)
