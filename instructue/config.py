@@ -118,6 +118,8 @@ class NetworkConfig(Section):
     def _ascending(self) -> "NetworkConfig":
         if sorted(set(self.windows_days)) != self.windows_days or self.windows_days[0] < 1:
             raise ValueError(f"windows_days must ascend from at least 1, got {self.windows_days}")
+        if 0 < self.evidence_width < 4:
+            raise ValueError(f"evidence_width {self.evidence_width} holds nothing; it is 0 or at least 4")
         if self.map_width + self.evidence_width >= self.dim:
             raise ValueError(
                 f"map_width {self.map_width} and evidence_width {self.evidence_width} must leave room in "

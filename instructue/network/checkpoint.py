@@ -58,8 +58,8 @@ def read_settings(folder: Path) -> dict:
             )
         if settings["format"] < FORMAT:
             raise ConfigError(
-                f"{folder} was written by an older version (format {settings['format']}, known {FORMAT}), whose network "
-                "is no longer read; train again"
+                f"{folder} was written by an older version (format {settings['format']}, known {FORMAT}), whose "
+                "network is no longer read; train again"
             )
         settings["shape"] = Shape(**settings["shape"])
     except FileNotFoundError:

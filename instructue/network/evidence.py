@@ -3,8 +3,8 @@
 Every distinct text of a history counts towards an instruction with weight exp((similarity - best) / sharpness), where
 best is the similarity of the nearest text that training knew; the weighted amounts (how often, how lately) are summed
 per source. So "Will they buy coffee?" finds how much coffee each source has seen, without a list of what coffee is.
-The similarity is the text encoder's, corrected by a learnt map of low rank that starts at nothing. Where nothing is
-asked the amounts of the whole history, by source and window, stand in its place.
+The similarity is the text encoder's, corrected by a learnt map of low rank that starts at nothing. Beside it, in
+numbers of their own, stand the amounts of the whole history by source and window.
 
 Legend: B histories, K segments, M distinct texts of a history, V text vector, T sharpnesses, S sources, X amounts,
 C = T * S * X figures of what is asked, F figures of the whole history, E width in the embedding, D model width.
@@ -33,8 +33,10 @@ class Evidence(nn.Module):
         self.down = nn.Linear(text_width, RANK, bias=False)
         self.up = nn.Linear(RANK, text_width, bias=False)
         nn.init.zeros_(self.up.weight)
-        self.asked = nn.Linear(figures, max(width - 1, 1))
-        self.whole = nn.Linear(whole, max(width - 1, 1))
+        # One number is a constant; of the rest a third is for the whole history.
+        of_whole = max(width - 1, 2) // 3
+        self.asked = nn.Linear(figures, max(width - 1, 2) - of_whole)
+        self.whole = nn.Linear(whole, of_whole)
         self.start = nn.Linear(figures, model_width, bias=False)
         nn.init.zeros_(self.start.weight)
 
@@ -58,11 +60,11 @@ class Evidence(nn.Module):
         weight_BKTM = (gap_BKM[:, :, None] / sharp_T[:, None]).clamp_max(CLOSEST).exp()
         return weight_BKTM * (which_BK >= 0)[..., None, None]
 
-    def embedded(self, figure_BKC: Tensor, whole_BF: Tensor, which_BK: Tensor) -> Tensor:
+    def embedded(self, figure_BKC: Tensor, whole_BF: Tensor) -> Tensor:
         """[B, K, E] at unit length; a constant beside the learnt numbers lets their size be read from the direction."""
-        asked = (which_BK >= 0)[..., None]
-        numbers_BKE = torch.where(asked, self.asked(figure_BKC), self.whole(whole_BF)[:, None])
-        return F.normalize(torch.cat([numbers_BKE, torch.ones_like(numbers_BKE[..., :1])], dim=-1), dim=-1)
+        asked_BKE, whole_BE = self.asked(figure_BKC), self.whole(whole_BF)
+        whole_BKE = whole_BE[:, None].expand(-1, asked_BKE.shape[1], -1)
+        return F.normalize(torch.cat([asked_BKE, whole_BKE, torch.ones_like(asked_BKE[..., :1])], dim=-1), dim=-1)
 
     def told(self, figure_BKC: Tensor) -> Tensor:
         """[B, K, D] what <USER> is told of it at its start; nothing without an instruction."""

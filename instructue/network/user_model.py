@@ -98,16 +98,14 @@ class UserModel(nn.Module):
         for group, figure, part, x in zip(pack.groups, figures, hidden, groups_BKSD, strict=True):
             # From <USER> on: its own state first, then those of the answer's tokens.
             said_BKJD = part.view(x.shape)[:, :, group.retrieved_BKQ.shape[2] :]
-            embeddings.append(self._embedding(said_BKJD[:, :, 0], pack.place_BC, figure, whole_BF, group.which_BK))
+            embeddings.append(self._embedding(said_BKJD[:, :, 0], pack.place_BC, figure, whole_BF))
             if with_answers and (asked := group.target_BKJ >= 0).any():
                 states.append(said_BKJD[asked])
                 targets.append(group.target_BKJ[asked])
         logits = self.backbone.logits(torch.cat(states)) if states else None
         return Output(embeddings, logits, torch.cat(targets) if targets else None)
 
-    def _embedding(
-        self, user_BKD: Tensor, place_BC: Tensor, figure_BKC: Tensor, whole_BF: Tensor, which_BK: Tensor
-    ) -> Tensor:
+    def _embedding(self, user_BKD: Tensor, place_BC: Tensor, figure_BKC: Tensor, whole_BF: Tensor) -> Tensor:
         """<USER>'s hidden state beside the history's place on the map and the evidence for what is asked, each at
         equal length, together at unit length.
 
@@ -120,7 +118,7 @@ class UserModel(nn.Module):
                 place_BC = F.normalize(self.map_head(place_BC), dim=-1)
                 parts.append(place_BC[:, None].expand(-1, user_BKD.shape[1], -1))
             if self.shape.evidence_width:
-                parts.append(self.evidence.embedded(figure_BKC, whole_BF, which_BK))
+                parts.append(self.evidence.embedded(figure_BKC, whole_BF))
             return torch.cat(parts, dim=-1) * len(parts) ** -0.5
 
     def _amounts(self, pack: Pack) -> Tensor:

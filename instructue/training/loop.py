@@ -192,7 +192,7 @@ def ahead(batches: Batches, numbers: range) -> Iterator[tuple[int, Batch]]:
 
 def _counts(chunk: Chunk) -> torch.Tensor:
     """What a chunk's means are taken over: rows, rows with an opposite, histories, tokens of answers."""
-    tokens = sum(int((group.target_BKI >= 0).sum()) for group in chunk.pack.groups)
+    tokens = sum(int((group.target_BKJ >= 0).sum()) for group in chunk.pack.groups)
     opposed = int((chunk.opposite_N >= 0).sum())
     return chunk.positive_N.new_tensor([len(chunk.positive_N), opposed, len(chunk.own_BM), tokens])
 

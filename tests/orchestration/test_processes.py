@@ -3,7 +3,6 @@
 import dagster as dg
 import pytest
 
-from instructue.evaluation.studies.retrain import changed
 from orchestration.metadata import report
 from orchestration.processes import through_pipes
 from tests.orchestration.projects import ROOT
@@ -13,7 +12,7 @@ from tests.orchestration.projects import ROOT
 def run_asset(project, monkeypatch):
     """Materialise an asset whose work is through_pipes with two processes of tests.orchestration.rank."""
     config, paths = project
-    config = config.model_copy(update={"model": changed(config.model, processes=2)})
+    config = config.model_copy(update={"model": config.model.changed({"training.processes": 2})})
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
 
     @dg.asset

@@ -57,7 +57,7 @@ def test_a_history_does_not_see_anothers_texts(pack):
 
 def test_similarity_is_learnt_and_length_is_unit(pack):
     evidence, which, whole = Evidence(SOURCES, WIDTH, 3, 6, 4), torch.tensor([[0, 1], [1, -1]]), torch.randn(2, 3)
-    embedded = evidence.embedded(evidence(pack, which), whole, which)
+    embedded = evidence.embedded(evidence(pack, which), whole)
     assert embedded.shape == (2, 2, 6)
     torch.testing.assert_close(embedded.norm(dim=-1), torch.ones(2, 2))
     embedded[..., 0].sum().backward()

@@ -10,7 +10,6 @@ import torch
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure, record
 
 from instructue.errors import ConfigError, DataError
-from instructue.evaluation.studies.retrain import changed
 from instructue.paths import Paths
 from instructue.sources.tables import load_tables
 from instructue.training.batches import Batches
@@ -31,20 +30,22 @@ SMALL = {"users": 3, "steps": 4, "checkpoint_every": 2}
 def scene(asked):
     """(config, paths, parts, batches) of a run of four steps in one process, all of a step at once."""
     config, paths = asked
-    config = config.model_copy(update={"model": changed(config.model, **SMALL)})
+    config = with_training(config, **SMALL)
     tables = load_tables(config, paths)
     parts = build(config.model, tables, paths)
     return config, paths, parts, make_batches(config, paths, load_triplets(paths, tables), parts)
 
 
 def with_training(config, **training):
-    return config.model_copy(update={"model": changed(config.model, **training)})
+    changes = {f"training.{name}": value for name, value in training.items()}
+    return config.model_copy(update={"model": config.model.changed(changes)})
 
 
 def in_chunks(scene, size: int) -> Batches:
     config, _, parts, whole = scene
     triplets = pl.DataFrame({k: getattr(whole, k) for k in ("instruction", "answer", "opposite", "example")})
-    return Batches(parts.packer, triplets, whole.plan, whole.vectors, changed(config.model, micro_batch=size), 0.1)
+    chunked = config.model.changed({"training.micro_batch": size})
+    return Batches(parts.packer, triplets, whole.plan, whole.vectors, chunked, 0.1)
 
 
 def gradients(trainer: Trainer, batch) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
