@@ -76,7 +76,7 @@ def open_files(spec: TableSpec, folder: Path, scratch: Path) -> Files:
     kinds = {spec.kind or format_of(p.name) for p in origins}
     if len(kinds) > 1:
         raise DataError(f"{folder / str(spec.file)} holds files of several formats, {sorted(map(str, kinds))}")
-    kind = kinds.pop() or "parquet"
+    kind: Format = kinds.pop() or "parquet"
     if kind != "csv":
         # A file called .json may as well hold one list of records.
         lines = {"format": "auto" if ".json" in origins[0].suffixes else "newline_delimited"} if kind == "json" else {}
@@ -91,7 +91,8 @@ def open_files(spec: TableSpec, folder: Path, scratch: Path) -> Files:
 def _shared(files: list[Path], folder: Path) -> dict[str, object]:
     below = files[0].relative_to(folder) if files[0].is_relative_to(folder) else files[0]
     partitioned = any("=" in part for part in below.parts[:-1])
-    return {"hive_partitioning": partitioned} | ({"union_by_name": True} if len(files) > 1 else {})
+    options: dict[str, object] = {"hive_partitioning": partitioned}
+    return options | ({"union_by_name": True} if len(files) > 1 else {})
 
 
 def relation(files: Files, read: list[Path] | None = None) -> str:

@@ -43,25 +43,35 @@ class TableSpec(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     file: str | None = Field(
-        None,
+        default=None,
         min_length=1,
         description="File, glob ('logs/*.csv') or folder, from the data set's folder on; or a DuckDB or SQLite file. "
         "All files below a folder are one table; folders named key=value become columns",
     )
     database: str | None = Field(
-        None, description="Name of the environment variable that holds a PostgreSQL URL, in place of `file`"
+        default=None, description="Name of the environment variable that holds a PostgreSQL URL, in place of `file`"
     )
-    table: str | None = Field(None, description="Table of the database, 'schema.name'; default: this table's own name")
-    format: Format | None = Field(None, description="Default: by the ending of the file's name")
-    delimiter: str | None = Field(None, min_length=1, max_length=4, description="CSV: what separates columns; guessed")
-    quote: str = Field('"', max_length=1, description="CSV: what encloses a text that holds a delimiter")
-    encoding: str | None = Field(None, description="CSV: name of the encoding, 'cp1252'; guessed")
-    decimal: Literal[".", ","] | None = Field(None, description="CSV: decimal sign; guessed")
-    columns: list[str] | None = Field(None, description="CSV: names of the columns of files without a line of names")
-    time_format: str | None = Field(None, description="CSV: how stamps are written, '%d/%m/%Y %H:%M'; guessed")
-    date_format: str | None = Field(None, description="CSV: how dates are written, '%d/%m/%Y'; guessed")
-    nulls: list[str] = Field([], description="CSV: texts that mean that there is no value, 'NA'; always: nothing")
-    types: dict[str, str] = Field({}, description="CSV, JSON: column -> SQL type, where the guessed one is wrong")
+    table: str | None = Field(
+        default=None, description="Table of the database, 'schema.name'; default: this table's own name"
+    )
+    format: Format | None = Field(default=None, description="Default: by the ending of the file's name")
+    delimiter: str | None = Field(
+        default=None, min_length=1, max_length=4, description="CSV: what separates columns; guessed"
+    )
+    quote: str = Field(default='"', max_length=1, description="CSV: what encloses a text that holds a delimiter")
+    encoding: str | None = Field(default=None, description="CSV: name of the encoding, 'cp1252'; guessed")
+    decimal: Literal[".", ","] | None = Field(default=None, description="CSV: decimal sign; guessed")
+    columns: list[str] | None = Field(
+        default=None, description="CSV: names of the columns of files without a line of names"
+    )
+    time_format: str | None = Field(default=None, description="CSV: how stamps are written, '%d/%m/%Y %H:%M'; guessed")
+    date_format: str | None = Field(default=None, description="CSV: how dates are written, '%d/%m/%Y'; guessed")
+    nulls: list[str] = Field(
+        default=[], description="CSV: texts that mean that there is no value, 'NA'; always: nothing"
+    )
+    types: dict[str, str] = Field(
+        default={}, description="CSV, JSON: column -> SQL type, where the guessed one is wrong"
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> "TableSpec":

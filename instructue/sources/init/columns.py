@@ -55,7 +55,7 @@ class Column:
     @property
     def length(self) -> float:
         """Letters per text, on average."""
-        return float(self.values.str.len_chars().mean() or 0) if self.kind == "text" else 0.0
+        return float(self.values.str.len_chars().mean() or 0) if self.kind == "text" else 0.0  # type: ignore[arg-type]
 
     @property
     def identifies(self) -> bool:
