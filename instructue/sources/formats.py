@@ -73,10 +73,10 @@ def open_files(spec: TableSpec, folder: Path, scratch: Path) -> Files:
     origins = files_of(spec, folder)
     if not origins:
         raise DataError(f"{folder / str(spec.file)} is missing")
-    kinds = {spec.kind or format_of(p.name) for p in origins}
+    kinds: set[Format | None] = {spec.kind or format_of(p.name) for p in origins}
     if len(kinds) > 1:
         raise DataError(f"{folder / str(spec.file)} holds files of several formats, {sorted(map(str, kinds))}")
-    kind: Format = kinds.pop() or "parquet"
+    kind = kinds.pop() or "parquet"
     if kind != "csv":
         # A file called .json may as well hold one list of records.
         lines = {"format": "auto" if ".json" in origins[0].suffixes else "newline_delimited"} if kind == "json" else {}
