@@ -4,6 +4,10 @@ PIP_FLAGS ?=
 PYTEST_FLAGS ?= -n auto --maxprocesses 2 --dist loadfile --no-loadscope-reorder
 PORT ?= 3000
 REPRODUCE_FLAGS ?=
+# make run DATASET=shop [VARIANT=debug]: shop.yaml describes another data set (docs/sources.md), run in runs/shop.
+DATASET ?=
+VARIANT ?=
+OWN := $(if $(DATASET),--dataset $(DATASET)) $(if $(VARIANT),--variant $(VARIANT))
 
 BIN := .venv/bin
 STAMP := .venv/.installed
@@ -26,7 +30,8 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 help:  ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) $(if $(BENCHMARKS),,| grep -v '^bench:') | \
 	  sed -E 's/^([a-z]+):.*## (.*)/  make \1|\2/' | awk -F'|' '{printf "%-14s%s\n", $$1, $$2}'
-	@echo "  PYTHON=python3.12, PIP_FLAGS=..., PYTEST_FLAGS=..., PORT=3000 may be given"
+	@echo "  PYTHON=python3.12, PIP_FLAGS=..., PYTEST_FLAGS=..., PORT=3000 may be given;"
+	@echo "  DATASET=shop (described by shop.yaml) and VARIANT=debug go with run and ui"
 
 env: $(STAMP)  ## make the environment in .venv (others do it when needed)
 
@@ -40,7 +45,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 run: $(STAMP)  ## run the chain on the full data, or say that it is up to date; print the table of results
-	@$(BIN)/python -m orchestration run
+	@$(BIN)/python -m orchestration run $(OWN)
 
 reproduce: $(STAMP)  ## make the README's table anew in build/reproduce, and say what lies outside its intervals
 	@$(BIN)/python -m orchestration.reproduce $(REPRODUCE_FLAGS)
@@ -49,7 +54,7 @@ test: $(STAMP)  ## run all tests
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_FLAGS)
 
 ui: $(STAMP)  ## open the asset graph on http://127.0.0.1:3000
-	@$(BIN)/python -m orchestration ui --port $(PORT)
+	@$(BIN)/python -m orchestration ui --port $(PORT) $(OWN)
 
 check: $(STAMP)  ## lint and check types
 	$(BIN)/ruff check .

@@ -130,8 +130,8 @@ def _text_rules(dataset: DatasetSpec, source: SourceSpec) -> list[Rule]:
     ]
     for name, words in source.maps.items() if source.kind == "events" else ():
         also = [
-            file
-            for table, file in dataset.tables.items()
+            dataset.table(table).place
+            for table in dataset.tables
             if table != source.file and re.search(rf"\b{table}\b", source.query)
         ]
         hint = f" (the code may come from {', '.join(also)})" if also else ""

@@ -1,4 +1,4 @@
-"""python -m instructue STAGE: run a stage of the chain. Other verbs: evaluate, params, results, quarantine, doctor."""
+"""python -m instructue STAGE: run one stage of the chain. Other verbs: see --help."""
 
 import argparse
 import contextlib
@@ -14,7 +14,9 @@ from instructue.config import Config, load_config, with_variant
 from instructue.errors import ConfigError, InstructUEError
 from instructue.paths import Paths
 from instructue.progress import speaks
+from instructue.sources.command import DESCRIBE, INIT, add_describe, add_init
 from instructue.stages import STAGES
+from instructue.superapp.command import SUPERAPP, add_superapp
 from instructue.telemetry import hub_off, telemetry_off
 
 EXAMPLES = """
@@ -28,6 +30,9 @@ examples:
   python -m instructue userqa --estimate          what wording the questions would cost, before it does
   python -m instructue evaluate --task buy4w_coffee --method instructue --method tfidf_lr
   python -m instructue evaluate --tasks ours.tasks.yaml   your own tasks (docs/tasks.md), all methods, same report
+  python -m instructue init logs/ --out shop.yaml describe your own files: looks at them and proposes (docs/sources.md)
+  python -m instructue describe shop.yaml         what is in them: events per month, missing values, texts
+  python -m instructue superapp --users 2000 --out data/superapp   a made-up data set whose best results are known
   python -m instructue params                     every knob of params.yaml: value, range, meaning
   python -m instructue params --variant debug --yaml > elsewhere/params.yaml
   python -m instructue results                    the table of results of the last evaluation
@@ -41,7 +46,7 @@ and skips what is up to date.
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line: one sub-command per stage, and three verbs."""
+    """The command line: one sub-command per stage, and the other verbs."""
     epilog = EXAMPLES.format(chain=" > ".join(STAGES))
     top = argparse.ArgumentParser(
         prog="python -m instructue",
@@ -67,6 +72,9 @@ def parser() -> argparse.ArgumentParser:
             )
             verb.set_defaults(do=run_userqa)
     _add_evaluate(verbs, common)
+    add_init(_taught(verbs, common, "init", INIT, "init logs/ --out shop.yaml"))
+    add_describe(_taught(verbs, common, "describe", DESCRIBE, "describe shop.yaml"))
+    add_superapp(_taught(verbs, common, "superapp", SUPERAPP, "superapp --users 2000 --out data/superapp"))
     params = verbs.add_parser("params", parents=[common], help="every knob with its value, range and meaning")
     params.add_argument("--yaml", action="store_true", help="print as a params.yaml, the variant applied")
     params.set_defaults(do=show_params)
@@ -93,6 +101,20 @@ def _add_quarantine(
     verb.add_argument("--rule", metavar="NAME", help="only rows that break this rule")
     verb.add_argument("--rows", type=int, default=10, metavar="N", help="show so many rows (default: 10)")
     verb.set_defaults(do=show_quarantine)
+
+
+def _taught(
+    verbs: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    common: argparse.ArgumentParser,
+    name: str,
+    said: str,
+    example: str,
+) -> argparse.ArgumentParser:
+    """A verb whose help ends with an example; the first line of `said` stands in the list of verbs."""
+    return verbs.add_parser(
+        name, parents=[common], help=said.partition("\n")[0], description=said,
+        epilog=f"example:\n  python -m instructue {example}", formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
 
 
 def _add_evaluate(

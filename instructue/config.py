@@ -10,7 +10,10 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from instructue.changes import with_changes, with_variant
 from instructue.errors import ConfigError
+
+OURS = "instructue/datasets"  # in a checkout; elsewhere the installed package has them
 
 
 class Section(BaseModel):
@@ -20,9 +23,19 @@ class Section(BaseModel):
 
 
 class DataConfig(Section):
-    dataset: str = Field(description="A data set described in instructue/datasets, or a path to a .yaml file")
+    dataset: str = Field(pattern=r"^[A-Za-z0-9_-]+$", description="Name of the data set; NAME.yaml describes it")
+    described_in: str = Field(
+        description="Folder of NAME.yaml and NAME.tasks.yaml, from the project's root; ours lie in instructue/datasets"
+    )
     folder: str | None = Field(description="Folder of the data files, in place of the described one; null keeps it")
     max_users: int = Field(ge=0, description="Keep at most this many users, chosen by a stable hash; 0 keeps all")
+
+    def description(self, root: Path = Path()) -> str:
+        """What load_dataset and load_tasks read, of the project in `root`: one of ours by name, else a path.
+
+        dvc.yaml follows the same file, as ${data.described_in}/${data.dataset}.yaml.
+        """
+        return self.dataset if self.described_in == OURS else str(root / self.described_in / f"{self.dataset}.yaml")
 
 
 class ModelSourceConfig(Section):
@@ -171,7 +184,7 @@ class ModelConfig(Section):
 
     def changed(self, changes: dict[str, Any]) -> "ModelConfig":
         """The same with other values, named as "network.layers". Raises ConfigError for one that may not be."""
-        raw = _with_changes(self.model_dump(), changes, "a change of the model")
+        raw = with_changes(self.model_dump(), changes, "a change of the model")
         try:
             return ModelConfig.model_validate(raw)
         except ValidationError as error:
@@ -218,7 +231,9 @@ class StudiesConfig(Section):
         "ablations one per entry"
     )
     users: int = Field(ge=0, description="Users that following and robustness embed; 0 takes all")
-    tasks: list[str] = Field(description="Tasks that robustness is measured on")
+    tasks: list[str] = Field(
+        description="Tasks that robustness is measured on; empty takes the first three yes-or-no tasks"
+    )
     noise: list[float] = Field(description="Shares of irrelevant events in a history, each in [0, 0.95]")
     ablations: dict[str, dict[str, Any]] = Field(
         description="What ablations changes in the section model, by name: {network.layers: 8}"
@@ -269,30 +284,6 @@ def load_config(path: Path, variant: str | None = None) -> Config:
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not YAML: {error}") from error
     return parse_config(raw if variant is None else with_variant(raw, variant), str(path))
-
-
-def with_variant(raw: dict[str, Any], variant: str) -> dict[str, Any]:
-    """A copy of raw params with the changes of one named variant applied."""
-    variants = raw.get("variants") or {}
-    if variant not in variants:
-        raise ConfigError(f"no variant {variant!r} in params.yaml; it has {sorted(variants)}")
-    return _with_changes(raw, variants[variant], f"variant {variant!r}")
-
-
-def _with_changes(raw: dict[str, Any], changes: dict[str, Any], who: str) -> dict[str, Any]:
-    """A copy of nested values with those at dotted keys replaced. Raises ConfigError for a key that is not there."""
-    import copy
-
-    changed = copy.deepcopy(raw)
-    for dotted, value in changes.items():
-        *sections, key = dotted.split(".")
-        place = changed
-        for section in sections:
-            place = place.get(section) if isinstance(place, dict) else None
-        if not isinstance(place, dict) or key not in place:
-            raise ConfigError(f"{who} changes {dotted!r}, which is not in params.yaml")
-        place[key] = value
-    return changed
 
 
 def parse_config(raw: Any, name: str) -> Config:

@@ -68,7 +68,7 @@ def params(paths: Paths) -> list[Finding]:
     models = {"language model": config.base_models.language, "text encoder": config.base_models.text_encoder}
     for what, model in models.items():
         findings.append(_origin(what, model.source, model.name))
-    findings.append(_data(config.data.dataset, config.data.folder))
+    findings.append(_data(config.data.description(paths.root), config.data.folder))
     return findings
 
 
@@ -95,6 +95,7 @@ def brought(paths: Paths) -> list[Finding]:
 
 
 def _data(dataset: str, folder: str | None) -> Finding:
+    from instructue.sources.formats import files_of
     from instructue.sources.readers import data_folder
     from instructue.sources.spec import load_dataset
 
@@ -103,8 +104,10 @@ def _data(dataset: str, folder: str | None) -> Finding:
         place = data_folder(spec, folder)
     except InstructUEError as error:
         return Finding("data set", False, str(error), "make env, or correct the data section of params.yaml")
-    missing = sorted(file for file in spec.tables.values() if not (place / file).is_file())
-    detail = f"{dataset}: {len(spec.tables) - len(missing)} of {len(spec.tables)} tables in {place}"
+    tables = [spec.table(name) for name in spec.tables]
+    missing = sorted(t.place for t in tables if t.file is not None and not files_of(t, place))
+    missing += sorted(t.place for t in tables if t.database is not None and t.database not in os.environ)
+    detail = f"{spec.name}: {len(spec.tables) - len(missing)} of {len(spec.tables)} tables in {place}"
     return Finding("data set", not missing, detail, f"put {', '.join(missing)} there" if missing else "")
 
 

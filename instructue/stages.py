@@ -70,7 +70,7 @@ def embeddings(config: Config, paths: Paths) -> StageReport:
     from instructue.sources.tables import load_tables
 
     population = Population.of(load_tables(config, paths))
-    tasks = load_tasks(config.data.dataset, config.evaluation.tasks)
+    tasks = load_tasks(config.data.description(), config.evaluation.tasks)
     return embed_tasks(config, paths, requests_for(tasks, population), answers_of(tasks, population))
 
 

@@ -19,6 +19,8 @@ examples:
   python -m orchestration run --refresh                   read the data set's files anew; go on only if they changed
   python -m orchestration run --select sources,validation these stages alone (assets such as source/purchase work too)
   python -m orchestration run --select evaluation --force run it even if it is up to date
+  python -m orchestration run --dataset shop              another data set, in a project of its own in runs/shop
+  python -m orchestration run --variant debug             a variant of params.yaml, in runs/complete_journey-debug
   python -m orchestration ui                              http://127.0.0.1:3000
 """
 
@@ -33,6 +35,8 @@ def parser() -> argparse.ArgumentParser:
     )
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--root", type=Path, help=f"the project's root (default: ${ROOT}, else here)")
+    common.add_argument("--dataset", metavar="PATH", help="another data set's description, with or without .yaml")
+    common.add_argument("--variant", metavar="NAME", help="apply this named set of changes from params.yaml")
     verbs = top.add_subparsers(dest="verb", required=True)
     run = verbs.add_parser("run", parents=[common], help="make the chain, or a part of it, up to date")
     run.add_argument("--select", default="", metavar="NAME,...", help="only these stages or assets")
@@ -57,6 +61,11 @@ def main(argv: list[str] | None = None) -> int:
         root = project_root()
         if not (root / "dvc.yaml").is_file():
             raise ConfigError(f"{root} holds no dvc.yaml; run from the project's root, give --root or set {ROOT}")
+        if args.dataset or args.variant:
+            from orchestration.own import own_project
+
+            root = own_project(root, args.dataset, args.variant)
+            os.environ[ROOT] = str(root)
         prepare_home(root)
         return _ui(root, args.port) if args.verb == "ui" else _run(root, args)
     except InstructUEError as error:

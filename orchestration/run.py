@@ -1,5 +1,6 @@
 """The whole chain in this process, recorded in the project's Dagster instance: what `make run` does."""
 
+import os
 import time
 from pathlib import Path
 
@@ -88,7 +89,8 @@ def _conclude(root: Path, chosen: list[Row], reused: set[str | None], seconds: f
         ("what the data checks found", paths.validation_report / "index.html"),
     ):
         if path.is_file():
-            print(f"  {path.relative_to(root)}  {what}")
-    print("  make ui  the graph, every asset with its figures and checks")
+            print(f"  {os.path.relpath(path)}  {what}")
+    print("  make ui  the graph, every asset with its figures and checks (with the same DATASET and VARIANT)")
     if (root / "mlflow.db").is_file():
-        print("  .venv/bin/mlflow ui --backend-store-uri sqlite:///mlflow.db  training curves")
+        store = f"sqlite:///{os.path.relpath(root / 'mlflow.db')}"
+        print(f"  .venv/bin/mlflow ui --backend-store-uri {store}  training curves")

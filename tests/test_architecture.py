@@ -14,8 +14,10 @@ PACKAGES = ("instructue", "data_checks", "orchestration")
 LAYERS = [
     ["instructue.errors", "instructue.files", "instructue.progress", "instructue.report",
      "instructue.paths", "instructue.telemetry"],
+    ["instructue.changes"],
     ["instructue.config"],
     ["instructue.models"],
+    ["instructue.superapp"],
     ["instructue.datasets", "instructue.sources"],
     ["instructue.userqa"],
     ["instructue.batching"],

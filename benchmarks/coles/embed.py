@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--splits", type=int, default=5, help="slices of a user in a batch of CoLES")
     args = parser.parse_args()
     warnings.filterwarnings("ignore")
-    dataset = load_dataset(load_config(ROOT / "params.yaml").data.dataset)
+    dataset = load_dataset(load_config(ROOT / "params.yaml").data.description(ROOT))
     paths = Paths(args.root)
     out = args.out or args.root / "data" / "external"
     out.mkdir(parents=True, exist_ok=True)

@@ -78,8 +78,7 @@ def find(where: str | Path, project: str | Path | None = None, base_models: str 
     else:
         config = load_config(own.params)
         settings = {"training": config.model.training.model_dump()} | settings
-        described = own.root / config.data.dataset
-        dataset = load_dataset(str(described) if described.is_file() else config.data.dataset)
+        dataset = load_dataset(config.data.description(own.root))
         texts, vectors = own.texts(), own.histories / VECTORS
     models = _base_models(bundle, own, base_models)
     manifest = _check_base_models(bundle, models, settings)

@@ -60,7 +60,7 @@ def evaluate_own(config: Config, paths: Paths, wish: Wish) -> StageReport:
 def wished_tasks(config: Config, population: Population, wish: Wish) -> list[TaskSpec]:
     """Raises ConfigError for a name that no task has."""
     if wish.file is None:
-        return load_tasks(config.data.dataset, wish.tasks or config.evaluation.tasks)
+        return load_tasks(config.data.description(), wish.tasks or config.evaluation.tasks)
     tasks = read_tasks(wish.file, population.tables.dataset)
     if missing := sorted(set(wish.tasks) - {task.name for task in tasks}):
         raise ConfigError(f"{wish.file} has no task {', '.join(missing)}; it has {[task.name for task in tasks]}")

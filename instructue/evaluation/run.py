@@ -9,6 +9,7 @@ from typing import Any
 from instructue.config import Config
 from instructue.evaluation import details
 from instructue.evaluation.answers import Answers
+from instructue.evaluation.attainable import attainable_on
 from instructue.evaluation.baselines.blocks import BLOCKS
 from instructue.evaluation.cache import Cache, digest
 from instructue.evaluation.inputs import Inputs
@@ -54,7 +55,7 @@ def evaluate(config: Config, paths: Paths) -> StageReport:
     """
     population = Population.of(load_tables(config, paths))
     embeddings, others = with_external(Embeddings.read(paths, population), config, paths, population)
-    tasks = load_tasks(config.data.dataset, config.evaluation.tasks)
+    tasks = load_tasks(config.data.description(), config.evaluation.tasks)
     wanted = Judgement(population, tasks, embeddings, Answers.read(paths), config.evaluation.methods, others)
     results = assess(config, paths, wanted)
     results["studies"] += [study.model_dump(mode="json") for study in read_studies(paths.studies_report)]
@@ -84,7 +85,7 @@ def assess(config: Config, paths: Paths, wanted: Judgement) -> dict[str, Any]:
     population, tasks = wanted.population, wanted.tasks
     cache = Cache(paths.cache / "evaluation")
     inputs = Inputs(population, wanted.embeddings, tasks, paths, cache)
-    protocol = Protocol.draw(config.evaluation, population, load_tasks(config.data.dataset))
+    protocol = Protocol.draw(config.evaluation, population, load_tasks(config.data.description()))
     methods, names = methods_for(wanted.external, wanted.methods, config.evaluation.leave_out)
     plan = Plan(inputs, wanted.answers, protocol, methods, names, config.evaluation.few_labels)
     judged = run_jobs(plan.jobs, cache)
@@ -102,7 +103,7 @@ def assess(config: Config, paths: Paths, wanted: Judgement) -> dict[str, Any]:
             "embeddings": digest(paths.embeddings / "embeddings.parquet"),
             "histories": digest(paths.histories / "histories.parquet"),
             **{name: digest(paths.root / name) for name in config.evaluation.external},
-            **{file.name: digest(file) for task in tasks for file in task.label.files()},
+            **{file.name: digest(file) for task in tasks for file in task.files()},
         },
         "tasks": {task.name: describe_task(task, population.tables.dataset.who) for task in tasks},
         "calibration": details.calibrations(judged, plan.rows, protocol),
@@ -111,6 +112,7 @@ def assess(config: Config, paths: Paths, wanted: Judgement) -> dict[str, Any]:
         "maps": details.maps(inputs, plan.rows, config.evaluation.map_users, config.evaluation.seed),
         "examples": details.examples(judged, paired, inputs, plan.rows),
         "studies": [] if unseen is None else [unseen.model_dump(mode="json")],
+        "attainable": [part for task in tasks for part in attainable_on(task, population)],
     }
 
 

@@ -8,11 +8,11 @@ from typing import Annotated, Any, Literal, get_args
 
 import polars as pl
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from instructue.config import Config
 from instructue.errors import ConfigError
-from instructue.evaluation.label_files import FileLabels, ItemFile
+from instructue.evaluation.label_files import FileLabels, ItemFile, beside
 from instructue.evaluation.population import Population
 from instructue.evaluation.rules import AttributeIn, Items, Occurs, Ranking, Responds, Rule
 from instructue.paths import Paths
@@ -39,6 +39,14 @@ class TaskSpec(BaseModel):
     answer: str = Field("{item}", description="Recommendation: the answer that names one item, {item}; may hold {who}")
     hides: list[str] = Field([], description="Sources that every method must do without")
     label: LabelRule
+    chances: Path | None = Field(
+        None, description="Made-up data: a Parquet file of the chances that outcomes were drawn from, path as in labels"
+    )
+
+    @field_validator("chances")
+    @classmethod
+    def _beside(cls, path: Path | None, info: ValidationInfo) -> Path | None:
+        return None if path is None else beside(path, info)
 
     @model_validator(mode="before")
     @classmethod
@@ -72,6 +80,10 @@ class TaskSpec(BaseModel):
         """All texts with slots to fill, by field."""
         fields = ("instruction", "answer") if isinstance(self.label, Ranking) else ("instruction", "yes", "no")
         return {field: getattr(self, field) for field in fields}
+
+    def files(self) -> list[Path]:
+        """The files that the task rests on, beside the published tables."""
+        return [*self.label.files(), *([self.chances] if self.chances else [])]
 
     @property
     def ranking(self) -> Ranking:
@@ -152,6 +164,8 @@ def check_tasks(tasks: list[TaskSpec], dataset: DatasetSpec, name: str) -> None:
         problems.append("task names must be unique")
     for task in tasks:
         found = task.label.problems(dataset)
+        if task.chances is not None and not task.chances.is_file():
+            found.append(f"chances: {task.chances} is not there")
         if unknown := sorted(set(task.hides) - {s.name for s in dataset.sources}):
             found.append(f"hides {unknown}; sources are {[s.name for s in dataset.sources]}")
         if task.label.rule == "attribute_in" and task.label.source not in task.hides:
@@ -188,7 +202,7 @@ def requests(config: Config, paths: Paths, tasks: list[TaskSpec] | None = None) 
     """What requests_for asks for, of the published tables and (without `tasks`) the data set's tasks."""
     population = Population.of(load_tables(config, paths))
     if tasks is None:
-        tasks = load_tasks(config.data.dataset, config.evaluation.tasks)
+        tasks = load_tasks(config.data.description(), config.evaluation.tasks)
     return requests_for(tasks, population)
 
 

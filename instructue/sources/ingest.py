@@ -26,7 +26,7 @@ def stage_sources(config: Config, paths: Paths) -> StageReport:
     """Read every source, render its texts, write staged tables. One report part per source."""
     from instructue.progress import track
 
-    dataset = load_dataset(config.data.dataset)
+    dataset = load_dataset(config.data.description())
     read: dict[str, pl.DataFrame] = {}
     texts = []
     with Reader(dataset, data_folder(dataset, config.data.folder)) as reader:
@@ -69,7 +69,7 @@ def stage_histories(config: Config, paths: Paths) -> StageReport:
 
     from instructue.models.text_encoder import TextEncoder
 
-    dataset = load_dataset(config.data.dataset)
+    dataset = load_dataset(config.data.description())
     tables = load_events(dataset, paths)
     snapshots = plan_snapshots(config.histories, dataset.timezone)
     table = build_histories(dataset, tables, snapshots, config.histories.min_events)

@@ -20,7 +20,7 @@ from instructue.files import replacing, write_json
 from instructue.paths import Paths
 from instructue.report import StageReport
 from instructue.sources.ingest import write_table
-from instructue.sources.readers import data_folder
+from instructue.sources.readers import Reader, data_folder, origin
 from instructue.sources.spec import DatasetSpec, load_dataset
 
 NAMED = 3  # bad rows named in the error, per expectation
@@ -49,12 +49,12 @@ def validate_and_publish(config: Config, paths: Paths) -> StageReport:
     Raises ValidationFailed, with all outcomes as `.outcomes` and the counts as `.report`, when a blocking expectation
     does not hold: what was published before then still stands. Raises DataError when `sources` has not run.
     """
-    dataset = load_dataset(config.data.dataset)
+    dataset = load_dataset(config.data.description())
     validate = _validator(config.validation.validator)
     tables = {s.name: _staged(paths.table(s.name, staged=True)) for s in dataset.sources}
     texts = _staged(paths.texts(staged=True))
     folder = data_folder(dataset, config.data.folder)
-    origins = {s.name: folder / dataset.tables[s.file] for s in dataset.sources}
+    origins = {s.name: origin(dataset, folder, s.file) for s in dataset.sources}
     with replacing(paths.validation_report) as page:
         page.mkdir(parents=True)
         allowed = config.validation.max_quarantined_share
@@ -63,6 +63,7 @@ def validate_and_publish(config: Config, paths: Paths) -> StageReport:
         name: bad_rows(table, [o for o in outcomes if o.source == name], origins[name].name)
         for name, table in tables.items()
     }
+    bad = {name: _by_file(dataset, folder, name, rows) for name, rows in bad.items()}
     _write_quarantine(paths.quarantine, tables, bad)
     report = _report(dataset, tables, bad, outcomes, paths)
     if stopping := [o for o in outcomes if o.blocking and not o.passed]:
@@ -133,6 +134,16 @@ def bad_rows(table: pl.DataFrame, outcomes: Sequence[Outcome], file: str) -> pl.
     wide = pl.concat([one.with_columns(file=pl.lit(file)), rows], how="horizontal").sort("position")
     order = ["position", "source", "file", "row", "rule", "severity", "reason", "value", "user", "time"]
     return wide.select([c for c in order if c in wide.columns])
+
+
+def _by_file(dataset: DatasetSpec, folder: Path, source: str, bad: pl.DataFrame) -> pl.DataFrame:
+    """Bad rows of a table of several files with the file and the row in it in place of the pattern and its row."""
+    table = dataset.source(source).file
+    spec = dataset.table(table)
+    if not bad.height or "row" not in bad.columns or (spec.file is not None and (folder / spec.file).is_file()):
+        return bad
+    with Reader(dataset, folder) as reader:
+        return bad.with_columns(**reader.locate(table, bad["row"]).to_dict())
 
 
 def _write_quarantine(folder: Path, tables: dict[str, pl.DataFrame], bad: dict[str, pl.DataFrame]) -> None:

@@ -2,6 +2,9 @@
 
 import importlib.util
 import re
+import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -9,6 +12,8 @@ import polars as pl
 import pyarrow as pa
 
 from instructue.errors import ConfigError, DataError
+from instructue.sources import databases
+from instructue.sources.formats import Files, clear, name_sql, open_files, relation
 from instructue.sources.spec import DatasetSpec, SourceSpec
 
 RESERVED = {"row", "user", "time", "amount", "text_id"}
@@ -33,10 +38,19 @@ def data_folder(dataset: DatasetSpec, folder: str | None = None) -> Path:
     return found
 
 
-class Reader:
-    """One DuckDB connection with a view per table; `file_row` in each view is the row's number in its file.
+def origin(dataset: DatasetSpec, folder: Path, table: str) -> Path:
+    """Where a table lies, for people: its file, its pattern, or $VARIABLE/table of a database."""
+    spec = dataset.table(table)
+    return folder / spec.file if spec.file is not None else Path(spec.place.replace(":", "/"))
 
-    Use as a context manager. Nothing is read before a source is asked for.
+
+class Reader:
+    """One DuckDB connection with a view per table; `file_row` in each view is the row's number in it, from 0.
+
+    A table of several files counts on from file to file, in the order of their paths; `locate` gives file and row.
+    Use as a context manager. Before a source is asked for, only what a CSV's encoding and types are guessed from
+    is read.
+    In queries, local(ts) turns a UTC stamp into local time and user_number(text) a user's name into a whole number.
     """
 
     def __init__(self, dataset: DatasetSpec, folder: Path, *, memory: str = "3GB") -> None:
@@ -46,36 +60,123 @@ class Reader:
         self.connection.execute("set timezone='UTC'")
         zone = dataset.timezone.replace("'", "")
         self.connection.execute(f"create macro local(ts) as timezone('{zone}', timezone('UTC', ts))")
-        for table, file in dataset.tables.items():
-            self._add_view(table, folder / file)
+        # 63 bits of MD5: the same on every machine and in every version.
+        self.connection.execute("create macro user_number(x) as (md5_number_lower(x::varchar) >> 1)::bigint")
+        self.files: dict[str, Files] = {}
+        self._later: dict[str, Callable[[], None]] = {}  # tables of databases are copied when they are asked for
+        self._scratch = tempfile.TemporaryDirectory(prefix="instructue-")
+        for table in dataset.tables:
+            try:
+                self._add(table)
+            except duckdb.ParserException as error:
+                raise ConfigError(
+                    f"{dataset.at('tables', table)}: {table!r} is a word of SQL, call the table otherwise"
+                ) from error
 
-    def _add_view(self, table: str, path: Path) -> None:
-        if not path.is_file():
-            raise DataError(f"{path} is missing; data set {self.dataset.name!r} needs it for table {table!r}")
-        name = str(path).replace("'", "''")
+    def _add(self, table: str) -> None:
+        spec = self.dataset.table(table)
+        if spec.kind == "postgres":
+            databases.postgres_url(spec)
+            self._later[table] = partial(databases.copy_postgres, self.connection, table, spec)
+        elif spec.kind in {"duckdb", "sqlite"}:
+            path = self.folder / str(spec.file)
+            if not path.is_file():
+                raise DataError(f"{path} is missing; data set {self.dataset.name!r} needs it for table {table!r}")
+            if spec.kind == "duckdb":
+                databases.add_duckdb(self.connection, table, path, spec.table or table)
+            else:
+                copy = partial(databases.copy_sqlite, self.connection, table, path, spec.table or table)
+                self._later[table] = copy
+        else:
+            self._add_files(table)
+
+    def _add_files(self, table: str) -> None:
         try:
+            files = open_files(self.dataset.table(table), self.folder, Path(self._scratch.name))
+        except DataError as error:
+            if not str(error).endswith("is missing"):
+                raise
+            raise DataError(f"{error}; data set {self.dataset.name!r} needs it for table {table!r}") from None
+        self.files[table] = files
+        try:
+            if files.kind == "parquet" and len(files.read) == 1:
+                rows = relation(files)[:-1] + ", file_row_number=true)"
+                select = f"select *, file_row_number as file_row from {rows}"
+            else:
+                select = f"select *, row_number() over () - 1 as file_row from {relation(files)}"
+            types = self.dataset.table(table).types if files.kind == "json" else {}
+            cast = ", ".join(f"cast({name_sql(c)} as {kind}) as {name_sql(c)}" for c, kind in types.items())
             self.connection.execute(
-                f"create view {table} as select *, file_row_number as file_row "
-                f"from read_parquet('{name}', file_row_number=true)"
+                f"create view {table} as " + (select.replace("*", f"* replace ({cast})", 1) if cast else select)
             )
+        except duckdb.ParserException:
+            raise
         except duckdb.Error as error:
-            raise DataError(f"{path} cannot be read as Parquet; is it cut short? Fetch it again. ({error})") from error
+            raise DataError(self._unreadable(files, error)) from error
+
+    def _unreadable(self, files: Files, error: Exception) -> str:
+        place = ", ".join(map(str, files.origins[:3])) + (" ..." if len(files.origins) > 3 else "")
+        if files.kind == "parquet":
+            return f"{place} cannot be read as Parquet; is it cut short? Fetch it again. ({error})"
+        if files.kind == "csv" and isinstance(error, duckdb.InvalidInputException):
+            error = self._first_damage(files) or error
+        return f"{clear(error, [files])} (reading {place})"
+
+    def _first_damage(self, files: Files) -> duckdb.Error | None:
+        """The error of the first CSV line that has too few or too many columns, which guessing types does not name."""
+        pinned = {k: v for k, v in files.options.items() if k in {"delim", "quote", "escape", "header"}}
+        for path in files.read:
+            with open(path, encoding="utf-8", errors="replace") as lines:
+                names = [f"c{n}" for n in range(next(lines, "").count(str(pinned["delim"])) + 1)]
+            options = pinned | {"auto_detect": False, "columns": dict.fromkeys(names, "VARCHAR")}
+            plain = Files("csv", files.origins, files.read, options)
+            try:
+                self.connection.execute(
+                    f"select {', '.join(f'max({n})' for n in names)} from {relation(plain, [path])}"
+                )
+            except duckdb.Error as error:
+                return error
+        return None
 
     def __enter__(self) -> "Reader":
         return self
 
     def __exit__(self, *_: object) -> None:
         self.connection.close()
+        self._scratch.cleanup()
+
+    def need(self, tables: list[str]) -> None:
+        """Copy those of `tables` that are in a database of another kind and not here yet."""
+        for table in tables:
+            if copy := self._later.pop(table, None):
+                copy()
+
+    def one(self, query: str) -> tuple:
+        """The first row of a query. Fetched whole, as DuckDB asks before the next query."""
+        return self.connection.execute(query).fetchall()[0]
+
+    def named_in(self, query: str) -> list[str]:
+        """The tables whose names stand in an SQL text."""
+        return [t for t in self.dataset.tables if re.search(rf"\b{t}\b", query)]
 
     def rows(self, source: SourceSpec) -> pl.DataFrame:
         """All rows of one source, as its query gives them, user column renamed to `user` and made Int64.
 
-        Raises DataError naming the files when one is damaged, and a column that is missing or of the wrong type.
+        Raises ConfigError naming the description's line when the query does not fit the tables; DataError naming file
+        and line when a file is damaged, and a column that is missing or of the wrong type.
         """
+        place = [s.name for s in self.dataset.sources].index(source.name)
+        self.need(self.named_in(source.query))
         try:
             frame = pl.from_arrow(self.connection.sql(source.query).to_arrow_table())
+        except (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException) as error:
+            where = self.dataset.at("sources", place, "query")
+            raise ConfigError(f"{where}: the query of source {source.name!r} cannot be run: {error}") from error
         except (duckdb.Error, pa.ArrowException, UnicodeDecodeError) as error:
-            raise DataError(f"source {source.name!r} from {self._files(source)} cannot be read: {error}") from error
+            said = clear(error, [self.files[t] for t in self.named_in(source.query) if t in self.files])
+            raise DataError(f"source {source.name!r} from {self._files(source)} cannot be read: {said}") from error
+        if not isinstance(frame, pl.DataFrame):
+            raise DataError(f"source {source.name!r}: its query gives no table")
         needed = {"row", self.dataset.user, *source.attributes, *source.columns, *source.key}
         if source.kind == "events":
             needed.add("time")
@@ -85,8 +186,8 @@ class Reader:
 
     def _files(self, source: SourceSpec) -> str:
         """The files that a source's query reads, its own first."""
-        others = [t for t in self.dataset.tables if t != source.file and re.search(rf"\b{t}\b", source.query)]
-        own, *more = [str(self.folder / self.dataset.tables[t]) for t in (source.file, *others)]
+        others = [t for t in self.named_in(source.query) if t != source.file]
+        own, *more = [str(origin(self.dataset, self.folder, t)) for t in (source.file, *others)]
         return own + (f" (joined with {', '.join(more)})" if more else "")
 
     def _typed(self, source: SourceSpec, frame: pl.DataFrame) -> pl.DataFrame:
@@ -105,8 +206,26 @@ class Reader:
                 raise DataError(
                     f"source {source.name!r} from {self._files(source)}: {name!r} must be {kind}, it is {found}; "
                     "have columns been swapped? Mend the file or the query"
+                    + (" (user_number(...) makes a number of a text)" if column == "user" else "")
                 )
         try:
             return frame.with_columns(pl.col("user").cast(pl.Int64))
         except pl.exceptions.InvalidOperationError as error:
             raise DataError(f"source {source.name!r}: {self.dataset.user!r} does not fit 64 bits: {error}") from error
+
+    def locate(self, table: str, rows: pl.Series) -> pl.DataFrame:
+        """Where rows of a table lie: columns file (path from the data folder, or the table's place) and row in it."""
+        files = self.files.get(table)
+        if files is None or len(files.read) == 1:
+            place = self.dataset.table(table).place
+            return pl.DataFrame({"file": pl.repeat(place, len(rows), dtype=pl.String, eager=True), "row": rows})
+        counts = [self._count(files, path) for path in files.read]
+        names = [str(p.relative_to(self.folder) if p.is_relative_to(self.folder) else p) for p in files.origins]
+        begins = pl.Series("begin", [0, *counts]).cum_sum()[:-1].cast(pl.Int64)
+        starts = pl.DataFrame({"file": names, "begin": begins}).filter(pl.Series(counts) > 0)
+        asked = pl.DataFrame({"at": rows.cast(pl.Int64)}).with_row_index("order").sort("at")
+        found = asked.join_asof(starts, left_on="at", right_on="begin", strategy="backward").sort("order")
+        return found.select("file", row=(pl.col("at") - pl.col("begin")).cast(rows.dtype))
+
+    def _count(self, files: Files, path: Path) -> int:
+        return int(self.one(f"select count(*) from {relation(files, [path])}")[0])

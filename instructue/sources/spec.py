@@ -1,15 +1,34 @@
 """A source is a row of data: one pydantic model describes any of them, read from datasets/*.yaml."""
 
 import re
+from datetime import date
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PrivateAttr,
+    Tag,
+    ValidationError,
+    model_validator,
+)
 
 from instructue.errors import ConfigError
+from instructue.sources.table_spec import TableSpec, check_place
+from instructue.sources.yaml_lines import explain, line_of
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+# A path alone, or a path with how to read it; told apart first, so that an error speaks of the one that was meant.
+Place = Annotated[
+    Annotated[str, AfterValidator(check_place), Tag("path")] | Annotated[TableSpec, Tag("mapping")],
+    Discriminator(lambda raw: "path" if isinstance(raw, str) else "mapping"),
+]
 
 
 class _Spec(BaseModel):
@@ -48,6 +67,11 @@ class SourceSpec(_Spec):
         for name in self.maps:
             if name not in self.attributes:
                 raise ValueError(f"maps names {name!r}, which is not among attributes {self.attributes}")
+        slots = ["attribute", "value"] if self.kind == "attributes" else self.attributes
+        if odd := sorted(set(re.findall(r"\{([^{}]*)\}", self.text)) - set(slots)):
+            raise ValueError(f"text names {odd}, which are not among {slots}")
+        if self.kind == "attributes" and self.columns:
+            raise ValueError("an attribute table takes neither amount nor numbers; name such a column in attributes")
         return self
 
     @property
@@ -144,14 +168,19 @@ class DatasetSpec(_Spec):
     end: str = Field(description="First local date that no event may have")
     user: str = Field(description="Column that names the user in every query")
     who: str = Field("user", description="Noun for one user in questions: 'household'")
-    tables: dict[Name, str] = Field(description="Table name -> Parquet file")
+    tables: dict[Name, Place] = Field(description="Table name -> file, glob or folder, or a mapping that says more")
     sources: list[SourceSpec]
     facts: list[FactSpec] = []
     synonyms: list[list[str]] = Field([], description="Phrases of a line mean the same in questions and answers")
+    _file: Path | None = PrivateAttr(None)  # the description's own, if it was read from one
 
     @model_validator(mode="after")
     def _consistent(self) -> "DatasetSpec":
         names = [s.name for s in self.sources]
+        _check_clock(self.timezone, self.start, self.end)
+        for table in self.tables:
+            if table in {"row", "user", "time"}:
+                raise ValueError(f"table {table!r} has the name of a column that we make; call it otherwise")
         if len(set(names)) != len(names):
             raise ValueError(f"source names must be unique, got {names}")
         for source in self.sources:
@@ -162,7 +191,20 @@ class DatasetSpec(_Spec):
         for fact in self.facts:
             if fact.source not in names:
                 raise ValueError(f"fact {fact.name!r}: unknown source {fact.source!r}; known: {names}")
+        if not self.event_sources:
+            raise ValueError("at least one source must be of kind events")
         return self
+
+    def table(self, name: str) -> TableSpec:
+        """How table `name` is read."""
+        place = self.tables[name]
+        return TableSpec(file=place) if isinstance(place, str) else place
+
+    def at(self, *where: str | int) -> str:
+        """'FILE, line N' of a field of the description, for errors; its name if it was read from no file."""
+        if self._file is None:
+            return f"data set {self.name!r}"
+        return f"{self._file}, line {line_of(self._file.read_text(encoding='utf-8'), where)}"
 
     @property
     def event_sources(self) -> list[SourceSpec]:
@@ -191,10 +233,34 @@ def load_dataset(name_or_path: str) -> DatasetSpec:
     if not path.is_file():
         known = sorted(p.stem for p in (Path(__file__).parent.parent / "datasets").glob("*.yaml") if "." not in p.stem)
         raise ConfigError(f"no data set description at {path}; known by name: {known}, or give a path to a .yaml file")
+    return read_dataset(path)
+
+
+def read_dataset(path: Path) -> DatasetSpec:
+    """The description in one file; a relative `folder` starts at the file's own. Raises ConfigError as load_dataset."""
     try:
-        return DatasetSpec.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        text = path.read_text(encoding="utf-8")
+        raw: Any = yaml.safe_load(text)
+        spec = DatasetSpec.model_validate(raw)
     except ValidationError as error:
-        lines = [f"  {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
-        raise ConfigError(f"{path} is not a valid data set description:\n" + "\n".join(lines[:20])) from None
-    except yaml.YAMLError as error:
+        lines = explain(error, text, DatasetSpec)
+        raise ConfigError(f"{path} is not a valid data set description:\n" + "\n".join(lines)) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not YAML: {error}") from error
+    if spec.package is None:
+        spec = spec.model_copy(update={"folder": str(path.parent / spec.folder)})
+    spec._file = path
+    return spec
+
+
+def _check_clock(zone: str, start: str, end: str) -> None:
+    try:
+        ZoneInfo(zone)
+    except (KeyError, ValueError, OSError):
+        raise ValueError(f"timezone {zone!r} is not known; give an IANA name such as Europe/Berlin, or UTC") from None
+    try:
+        ordered = date.fromisoformat(start) < date.fromisoformat(end)
+    except ValueError as error:
+        raise ValueError(f"start and end are dates such as 2024-01-31: {error}") from None
+    if not ordered:
+        raise ValueError(f"start {start} must lie before end {end}")

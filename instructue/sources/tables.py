@@ -37,7 +37,7 @@ def load_tables(config: Config, paths: Paths) -> Tables:
     """Everything that the histories stage leaves behind. Raises DataError if a stage has not run."""
     from safetensors.numpy import load_file
 
-    dataset = load_dataset(config.data.dataset)
+    dataset = load_dataset(config.data.description())
     histories = _read(paths.histories / "histories.parquet", "histories")
     vectors = load_file(paths.histories / VECTORS)["vectors"]
     return Tables(dataset, load_events(dataset, paths), _read(paths.texts(), "validation"), histories, vectors)

@@ -90,7 +90,9 @@ def estimate(config: Config, paths: Paths) -> str:
 
 def find_facts(config: Config, paths: Paths) -> tuple[Tables, Own, list[FactSpec], pl.DataFrame]:
     """The tables with all kinds described, a team's own file, the kinds that are asked, and the facts chosen."""
-    tables, kept, own = with_all_kinds(load_tables(config, paths), config.data.dataset, config.userqa.own, paths.root)
+    tables, kept, own = with_all_kinds(
+        load_tables(config, paths), config.data.description(), config.userqa.own, paths.root
+    )
     seed = config.userqa.seed
     asked, chosen = choose(Facts(tables, training_examples(tables), seed, kept), config.userqa.triplets, seed)
     return tables, own, asked, chosen

@@ -15,7 +15,7 @@ from orchestration.pipeline import Pipeline, load_pipeline
 def load_rows(root: Path) -> tuple[Pipeline, list[Row]]:
     """dvc.yaml and the asset table of params.yaml's data set. Raises ConfigError if their stages differ."""
     pipeline = load_pipeline(root)
-    found = rows(load_dataset(load_config(root / "params.yaml").data.dataset))
+    found = rows(load_dataset(load_config(root / "params.yaml").data.description(root)))
     if {row.stage for row in found} != set(pipeline.steps):
         known = sorted(row.stage for row in found)
         raise ConfigError(f"{root}/dvc.yaml has stages {sorted(pipeline.steps)}, the asset table {known}")

@@ -18,7 +18,7 @@ from instructue.sources.spec import load_dataset
 def checked(staged, tmp_path_factory):
     """Two bad rows in one source: the page, the results and the outcomes."""
     config, paths = staged
-    dataset = load_dataset(config.data.dataset)
+    dataset = load_dataset(config.data.description())
     folder, report = data_folder(dataset, config.data.folder), tmp_path_factory.mktemp("report")
     tables = {s.name: pl.read_parquet(paths.table(s.name, staged=True)) for s in dataset.sources}
     hit = pl.int_range(pl.len()).is_in([10, 20])

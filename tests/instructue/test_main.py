@@ -25,6 +25,21 @@ def test_help_lists_every_stage_and_teaches(capsys):
     assert all(stage in said for stage in STAGES)
 
 
+@pytest.mark.parametrize("verb", ["init", "describe", "superapp"])
+def test_a_verb_about_data_teaches_by_an_example(verb, capsys):
+    with pytest.raises(SystemExit) as left:
+        main([verb, "--help"])
+    said = capsys.readouterr().out
+    assert left.value.code == 0 and f"example:\n  python -m instructue {verb} " in said
+
+
+def test_describe_without_a_name_shows_the_projects_own_data_set(project, capsys):
+    _, paths = project
+    assert main(["describe", "--root", str(paths.root)]) == 0
+    said = capsys.readouterr().out
+    assert "purchase" in said and str(paths.reports / "describe-complete_journey.html") in said
+
+
 def test_a_stage_runs_and_says_what_it_made(project, capsys):
     config, paths = project
     assert main(["sources", "--root", str(paths.root)]) == 0

@@ -14,7 +14,8 @@ Group = Literal["ours", "uses", "others"]
 
 @dataclass(frozen=True)
 class Column:
-    """A task by a metric; `best`: places of the lines with the top value, `attainable`: what nobody could exceed."""
+    """A task by a metric; `best`: places of the lines with the top value, `attainable`: the best that is possible where
+    that is known, `distance`: ours minus it."""
 
     task: str
     metric: str
@@ -22,6 +23,7 @@ class Column:
     size: str
     best: frozenset[int]
     attainable: float | None
+    distance: float | None
 
     @property
     def average(self) -> bool:
@@ -151,8 +153,10 @@ def _column(results: Results, task: str, metric: str, place: int, lines: list[Li
     best = frozenset(i for i, value in values.items() if value == top)
     first = next((cell for line in lines if (cell := line.cells[place]) and cell.n is not None), None)
     size = "" if task == MACRO or first is None else _size(first)
-    attainable = [a.value for a in results.attainable if (a.task, a.metric) == (task, metric)]
-    return Column(task, metric, _about(results, task), size, best, attainable[0] if attainable else None)
+    known = next((a.value for a in results.attainable if (a.task, a.metric) == (task, metric)), None)
+    own = next((values[i] for i, line in enumerate(lines) if line.method == OURS and i in values), None)
+    distance = None if known is None or own is None else own - known
+    return Column(task, metric, _about(results, task), size, best, known, distance)
 
 
 def _about(results: Results, task: str) -> str:

@@ -44,7 +44,7 @@ class Bench:
     @cached_property
     def tasks(self) -> list[TaskSpec]:
         """All tasks of the data set; they balance the folds too."""
-        return load_tasks(self.config.data.dataset)
+        return load_tasks(self.config.data.description())
 
     @cached_property
     def chosen(self) -> list[TaskSpec]:

@@ -13,6 +13,7 @@ from instructue.evaluation.studies.judging import auc, judge_all, judgeable, nam
 from instructue.evaluation.studies.noise import KINDS, noisy
 from instructue.evaluation.tasks import TaskSpec, requests_for
 
+FIRST = 3  # tasks taken where studies.tasks names none
 METHODS = (OURS, GENERAL, "mean_text", "tfidf_lr", "aggregates_lightgbm")
 Curves = dict[float, dict[str, Draws]]  # share of noise -> method -> AUC by task
 
@@ -24,6 +25,8 @@ def robustness(bench: Bench) -> list[Study]:
     # One draw of folds: every setting is judged on the same, and each further draw costs as much again.
     protocol = replace(drawn, folds=drawn.folds[:1], inner=drawn.inner[:1])
     chosen = [task for task in bench.tasks if task.name in config.tasks]
+    if not config.tasks:
+        chosen = [task for task in bench.chosen if task.family != "recommendation"][:FIRST]
     tasks, notes = judgeable(chosen, sample, protocol)
     if missing := sorted(set(config.tasks) - {task.name for task in bench.tasks}):
         notes.append(f"studies.tasks names {', '.join(missing)}, which the data set does not have")

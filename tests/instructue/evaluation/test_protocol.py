@@ -242,6 +242,6 @@ def test_a_figure_that_is_not_a_number_is_left_empty():
 
 
 def test_tasks_of_one_data_set_are_balanced_alike_whichever_are_run(small_config, small):
-    every = load_tasks(small_config.data.dataset)
+    every = load_tasks(small_config.data.description())
     one = SimpleNamespace(**small_config.evaluation.model_dump())
     assert (Protocol.draw(one, small, every).folds == Protocol.draw(small_config.evaluation, small, every).folds).all()

@@ -15,7 +15,9 @@ from instructue.evaluation.own import Wish, evaluate_own
 from instructue.evaluation.plan import Plan
 from instructue.evaluation.protocol import Protocol
 from instructue.evaluation.recommendation import Basket, judge_adoption, judge_rankings
-from instructue.evaluation.run import evaluate
+from instructue.evaluation.report.names import signed
+from instructue.evaluation.report.write import write_reports
+from instructue.evaluation.run import Judgement, assess, evaluate
 from instructue.evaluation.tasks import load_tasks, requests
 from instructue.evaluation.vectors import Embeddings
 
@@ -49,7 +51,7 @@ def evaluated(small_config, small_root, small, table):
     """The stage has run once: (its report, results as written)."""
     small_root.embeddings.mkdir(parents=True, exist_ok=True)
     table.write_parquet(small_root.embeddings / "embeddings.parquet")
-    said = answers_of(load_tasks(small_config.data.dataset), small)
+    said = answers_of(load_tasks(small_config.data.description()), small)
     rng = np.random.default_rng(1)
     vectors = {name: pl.Series(name, unit(rng.normal(size=(said.height, 24))), pl.Array(pl.Float32, 24))
                for name in ("vector", "text_vector")}  # fmt: skip
@@ -112,9 +114,31 @@ def test_a_second_run_judges_nothing_anew_and_says_the_same(evaluated, small_con
     assert json.loads(small_root.evaluation_report.with_suffix(".json").read_text(encoding="utf-8")) == evaluated[1]
 
 
+def test_known_chances_say_what_is_attainable_and_how_far_ours_is_from_it(
+    evaluated, small_config, small_root, small, tmp_path
+):
+    """Chances of 0.9 for those who did it and 0.1 for the others: nobody could rank better."""
+    (task,) = load_tasks(small_config.data.description(), ["coupon_use_8w"])
+    truth = task.label.labels(small).select("user", chance=pl.when("label").then(0.9).otherwise(0.1))
+    truth.write_parquet(tmp_path / "truth.parquet")
+    task = task.model_copy(update={"chances": tmp_path / "truth.parquet"})
+    embeddings, answers = Embeddings.read(small_root, small), Answers.read(small_root)
+    results = assess(small_config, small_root, Judgement(small, [task], embeddings, answers, ["instructue"], []))
+    best = {part["metric"]: part["value"] for part in results["attainable"]}
+    assert best["auc"] == 1 and best["lift@10%"] > 1 and set(best) == {"auc", "ks", "average_precision", "lift@10%"}
+    write_reports(results, tmp_path / "report")
+    ours = next(r["value"] for r in results["rows"] if (r["labels"], r["metric"]) == ("all", "auc"))
+    assert f"| our distance from it | {signed(ours - 1)} |" in (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "Our distance from it" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    truth.head(3).write_parquet(tmp_path / "truth.parquet")
+    with pytest.raises(DataError, match="labels have no chance"):
+        assess(small_config, small_root, Judgement(small, [task], embeddings, answers, ["instructue"], []))
+    assert truth.height == small.size and "attainable" in evaluated[1] and not evaluated[1]["attainable"]
+
+
 def test_other_labels_are_judged_anew(evaluated, small_config, small_root, small):
     """The planted staleness: one turned label must not find the old result."""
-    task = load_tasks(small_config.data.dataset, ["coupon_use_8w"])
+    task = load_tasks(small_config.data.description(), ["coupon_use_8w"])
     inputs = Inputs(small, Embeddings.read(small_root, small), task, small_root, Cache(small_root.cache))
     protocol = Protocol.draw(small_config.evaluation, small, task)
 

@@ -71,7 +71,7 @@ def test_requests_cover_every_row_of_every_task(small_config, small_root, small)
     assert found.columns == ["user", "task", "context", "instruction", "hides"]
     assert not found.select("user", "task", "context").is_duplicated().any()
     assert not found["instruction"].str.contains(r"[{}]").any()
-    for task in load_tasks(small_config.data.dataset):
+    for task in load_tasks(small_config.data.description()):
         rows = found.filter(pl.col("task") == task.name)
         assert rows.height == task.label.labels(small).height
         assert all(hides == task.hides for hides in rows["hides"].to_list())

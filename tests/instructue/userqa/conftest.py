@@ -37,7 +37,7 @@ def asked(make_project, published, language) -> tuple[Config, Paths]:
     config, paths = make_project(changes=changes)
     paths.histories.mkdir(parents=True)
     paths.sources.symlink_to(published[1].sources)
-    dataset = load_dataset(config.data.dataset)
+    dataset = load_dataset(config.data.description())
     snapshots = plan_snapshots(config.histories, dataset.timezone)
     table = build_histories(dataset, load_events(dataset, paths), snapshots, config.histories.min_events)
     write_table(table, paths.histories / "histories.parquet")
