@@ -178,24 +178,24 @@ class HistoryFeatures:
         text = key % len(self.vectors)
         return Distinct(bounds, text, source[first], figures, figures[:, 0] * self.idf[text])
 
-    def seen(self, distinct: Distinct) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Each history's distinct texts side by side: vectors [B, M, V], sources [B, M], amounts [B, M, AMOUNTS].
+    def seen(self, distinct: Distinct) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """The batch's distinct texts [T, V], and side by side each history's: which of them [B, M], of which source
+        [B, M], amounts [B, M, AMOUNTS].
 
         M is the most that a history of the batch holds; amounts are zero beyond a history's own.
         """
         B, length = len(distinct.bounds) - 1, np.diff(distinct.bounds)
         M = int(length.max(initial=0))
         there = np.arange(M) < length[:, None]
-        vectors = np.zeros((B, M, self.vectors.shape[1]), np.float32)
-        vectors[there] = self.vectors[distinct.text]
-        source = np.zeros((B, M), np.int64)
-        source[there] = distinct.source
+        texts, which = np.unique(distinct.text, return_inverse=True)
+        text, source = np.zeros((B, M), np.int64), np.zeros((B, M), np.int64)
+        text[there], source[there] = which, distinct.source
         count, recent, last = (np.expm1(distinct.figures[:, place]) for place in range(3))
         amounts = np.zeros((B, M, AMOUNTS), np.float32)
         amounts[there] = np.stack(
             [count, recent, *(np.exp(-last / days) for days in FADING_DAYS), np.ones_like(count)], axis=1
         )
-        return vectors, source, amounts
+        return self.vectors[texts].astype(np.float32), text, source, amounts
 
     def best(self, query_UV: np.ndarray) -> np.ndarray:
         """[U] similarity of the text nearest to each query among those that the fitted histories held.

@@ -1,7 +1,8 @@
 """What one forward pass takes: soft tokens, where they go, instructions, and groups of segments behind each history.
 
 Legend: B histories, P prefix slots, U distinct instructions, I their tokens all together, K segments a history in a
-group, Q retrieved slots, J tokens of an answer, M most distinct texts of a history, V text vector, X amounts.
+group, Q retrieved slots, J tokens of an answer, T distinct texts of the batch, M most of them in a history, V text
+vector, X amounts.
 """
 
 from collections.abc import Callable
@@ -37,8 +38,8 @@ class Pack:
 
     ids_I and length_U: the distinct instructions' tokens, one after the other, and how many each has. query_UV are
     their text vectors, best_U the similarity of the text nearest to each among all that training knew.
-    seen_BMV, source_BM, amount_BMX: each history's distinct texts, their sources and amounts, zero where there are
-    fewer than M: what the evidence for an instruction is read from.
+    text_TV: vectors of the batch's distinct texts; seen_BM, source_BM, amount_BMX: which of them each history holds,
+    of which source and how much, zero where there are fewer than M: what the evidence for an instruction is read from.
     """
 
     vectors_NV: Tensor
@@ -48,7 +49,8 @@ class Pack:
     prefix_BP: Tensor
     whole_BS: Tensor
     place_BC: Tensor
-    seen_BMV: Tensor
+    text_TV: Tensor
+    seen_BM: Tensor
     source_BM: Tensor
     amount_BMX: Tensor
     ids_I: Tensor
@@ -92,15 +94,18 @@ class Packer:
         attribute_BA[attribute_BA >= 0] += made
         made += len(attributes.source_N)
         parts += [telling, attributes]
-        seen = features.seen(distinct)
+        text_TV, seen_BM, *amounts = features.seen(distinct)
         number, vectors = distinct_instructions(groups, features.vectors.shape[1])
+        # Rounded, so that which of two equal texts comes first does not hang on who else is in the batch.
+        near_UT = np.round(vectors @ text_TV.T, 5)
         segments = []
         for ask in groups:
-            tokens, slots = self._retrieve(distinct, seen[0], ask)
+            which = [[number.get((text, ask.instruction_tokens), -1) for text in row] for row in ask.instructions]
+            tokens, slots = self._retrieve(distinct, seen_BM, near_UT, np.asarray(which))
             slots[slots >= 0] += made
             made += len(tokens.source_N)
             parts.append(tokens)
-            segments.append(self._segments(ask, slots, number))
+            segments.append(self._segments(ask, slots, which))
         B = len(examples)
         prefix = np.concatenate([attribute_BA, window_BSW.reshape(B, -1), frequent_BQ], axis=1)
         all_tokens = Tokens.join(parts)
@@ -115,7 +120,9 @@ class Packer:
                 prefix,
                 whole_BS,
                 features.coordinates(distinct),
-                *seen,
+                text_TV,
+                seen_BM,
+                *amounts,
                 np.asarray([token for text in said for token in text], np.int64),
                 np.asarray([len(text) for text in said], np.int64),
                 vectors,
@@ -132,27 +139,26 @@ class Packer:
             self._best |= {asked[row][0]: float(best) for row, best in zip(new, found, strict=True)}
         return np.asarray([self._best[text] for text, _ in asked], np.float32)
 
-    def _retrieve(self, distinct: Distinct, seen_BMV: np.ndarray, ask: "Ask") -> tuple[Tokens, np.ndarray]:
+    def _retrieve(
+        self, distinct: Distinct, seen_BM: np.ndarray, near_UT: np.ndarray, which_BK: np.ndarray
+    ) -> tuple[Tokens, np.ndarray]:
         """The texts of each whole history nearest to each instruction, by cosine; none for the general segment."""
-        B, K = len(ask.instructions), len(ask.instructions[0])
-        keep = self.retrieved if ask.vectors is not None else 0
-        slots = np.full((B, K, keep), -1, np.int64)
+        asked = self.retrieved and bool((which_BK >= 0).all())
+        slots = np.full((*which_BK.shape, self.retrieved if asked else 0), -1, np.int64)
         rows, similarity = np.zeros(0, np.int64), np.zeros(0, np.float32)
-        if keep and seen_BMV.shape[1]:
+        if asked and seen_BM.shape[1]:
             length_B = np.diff(distinct.bounds)
-            # Rounded, so that which of two equal texts comes first does not hang on who else is in the batch.
-            near_BKM = np.round(ask.vectors @ seen_BMV.transpose(0, 2, 1), 5)
-            near_BKM = np.where(np.arange(seen_BMV.shape[1]) < length_B[:, None, None], near_BKM, -np.inf)
-            best_BKQ = np.argsort(-near_BKM, axis=2, kind="stable")[:, :, :keep]
+            near_BKM = near_UT[which_BK[..., None], seen_BM[:, None]]
+            near_BKM = np.where(np.arange(seen_BM.shape[1]) < length_B[:, None, None], near_BKM, -np.inf)
+            best_BKQ = np.argsort(-near_BKM, axis=2, kind="stable")[:, :, : self.retrieved]
             found_BKQ = best_BKQ < length_B[:, None, None]
             slots[:, :, : best_BKQ.shape[2]][found_BKQ] = np.arange(found_BKQ.sum())
             rows = (distinct.bounds[:-1, None, None] + best_BKQ)[found_BKQ]
             similarity = np.take_along_axis(near_BKM, best_BKQ, 2)[found_BKQ].astype(np.float32)
         return self.features.tokens_of(distinct, rows, self.features.roles.retrieved, similarity), slots
 
-    def _segments(self, ask: "Ask", slots: np.ndarray, number: dict[tuple[str, int], int]) -> Segments:
+    def _segments(self, ask: "Ask", slots: np.ndarray, which: list[list[int]]) -> Segments:
         B, K = len(ask.instructions), len(ask.instructions[0])
-        which = [[number.get((text, ask.instruction_tokens), -1) for text in row] for row in ask.instructions]
         answers = [
             [*self.tokens_of(text)[: ask.answer_tokens], self.end_id] for row in ask.answers or [] for text in row
         ]

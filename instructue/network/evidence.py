@@ -54,8 +54,8 @@ class Evidence(nn.Module):
             return torch.zeros(B, K, len(SHARPNESS), M, device=which_BK.device)
         query_UV = pack.query_UV + self.up(self.down(pack.query_UV))
         row_BK = which_BK.clamp_min(0)
-        similarity_BKM = query_UV[row_BK] @ pack.seen_BMV.transpose(1, 2)
-        gap_BKM = similarity_BKM - pack.best_U[row_BK][..., None]
+        gap_UT = query_UV @ pack.text_TV.T - pack.best_U[:, None]
+        gap_BKM = gap_UT[row_BK[..., None], pack.seen_BM[:, None]]
         sharp_T = self.log_sharpness_T.exp().clamp(0.005, 1.0)
         weight_BKTM = (gap_BKM[:, :, None] / sharp_T[:, None]).clamp_max(CLOSEST).exp()
         return weight_BKTM * (which_BK >= 0)[..., None, None]

@@ -18,12 +18,14 @@ def pack():
     torch.manual_seed(0)
     texts = torch.nn.functional.normalize(torch.randn(2, 3, WIDTH), dim=-1)
     amount = torch.rand(2, 3, AMOUNTS)
-    texts[1, 1:], amount[1, 1:] = 0, 0
+    amount[1, 1:] = 0
     query = torch.stack([texts[0, 0], texts[1, 0]])
     source = torch.tensor([[0, 1, 0], [1, 0, 0]])
+    seen = torch.arange(6).view(2, 3)
     return SimpleNamespace(
-        seen_BMV=texts, amount_BMX=amount, source_BM=source, query_UV=query, best_U=torch.ones(2), length_U=None
-    )
+        text_TV=texts.flatten(0, 1), seen_BM=seen, amount_BMX=amount, source_BM=source, query_UV=query,
+        best_U=torch.ones(2),
+    )  # fmt: skip
 
 
 def figures(evidence: Evidence, pack, which) -> torch.Tensor:
@@ -34,7 +36,7 @@ def test_figures_are_weighted_sums_per_source(pack):
     found = figures(Evidence(SOURCES, WIDTH, 3, 6, 4), pack, [[0, 1], [1, -1]])
     for sharpness, row in zip(SHARPNESS, found[0, 0], strict=True):
         expected = torch.zeros(SOURCES, AMOUNTS)
-        for text, source, amount in zip(pack.seen_BMV[0], pack.source_BM[0], pack.amount_BMX[0], strict=True):
+        for text, source, amount in zip(pack.text_TV[:3], pack.source_BM[0], pack.amount_BMX[0], strict=True):
             expected[source] += math.exp((float(text @ pack.query_UV[0]) - 1) / sharpness) * amount
         torch.testing.assert_close(row, torch.log1p(expected), rtol=1e-4, atol=1e-5)
 
@@ -49,7 +51,7 @@ def test_without_an_instruction_there_is_none(pack):
 def test_a_history_does_not_see_anothers_texts(pack):
     evidence = Evidence(SOURCES, WIDTH, 3, 6, 4)
     before = figures(evidence, pack, [[0], [1]])
-    pack.seen_BMV[0], pack.amount_BMX[0] = pack.seen_BMV[0] + 1, 5.0
+    pack.text_TV[:3], pack.amount_BMX[0] = pack.text_TV[:3] + 1, 5.0
     after = figures(evidence, pack, [[0], [1]])
     assert not torch.equal(before[0], after[0])
     torch.testing.assert_close(before[1], after[1])
