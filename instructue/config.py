@@ -131,6 +131,9 @@ class TrainingConfig(Section):
     history_weight: float = Field(
         ge=0, description="Weight of the general embedding's InfoNCE against its own event texts"
     )
+    matryoshka: list[int] = Field(
+        [], description="Widths below dim whose first numbers alone are to serve too, ascending; empty: the whole only"
+    )
     source_dropout: float = Field(
         ge=0, lt=1, description="How often a source other than the first is hidden from a history"
     )
@@ -154,6 +157,15 @@ class TrainingConfig(Section):
 class ModelConfig(Section):
     network: NetworkConfig
     training: TrainingConfig
+
+    @model_validator(mode="after")
+    def _nested(self) -> "ModelConfig":
+        widths = self.training.matryoshka
+        if widths and (sorted(set(widths)) != widths or not 8 <= widths[0] <= widths[-1] < self.network.dim):
+            raise ValueError(
+                f"training.matryoshka {widths} must ascend, from at least 8 to below dim {self.network.dim}"
+            )
+        return self
 
 
 class EmbeddingsConfig(Section):

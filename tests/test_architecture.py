@@ -21,6 +21,7 @@ LAYERS = [
     ["instructue.batching"],
     ["instructue.network"],
     ["instructue.training"],
+    ["instructue.tuning"],
     ["instructue.embedding"],
     ["instructue.evaluation"],
     ["instructue.api", "instructue"],
@@ -55,7 +56,7 @@ HEAVY = set(
     ]
 )
 # Made of tensors: stages.py imports them inside functions.
-TENSORS = ("instructue.batching.", "instructue.network.", "instructue.training.", "instructue.embedding.")
+TENSORS = tuple(f"instructue.{name}." for name in ("batching", "network", "training", "tuning", "embedding"))
 
 LONGEST_FILE, LONGEST_FUNCTION = 300, 50
 

@@ -84,6 +84,7 @@ def _shape(config: ModelConfig, features: HistoryFeatures) -> Shape:
         dim=network.dim,
         layers=network.layers,
         lora_rank=network.lora_rank,
+        matryoshka=tuple(config.training.matryoshka),
     )
 
 

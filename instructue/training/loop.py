@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -41,11 +42,19 @@ class Trainer:
         users_NE = torch.cat([e.flatten(0, 1) for e in output.embeddings[1:]]).float()
         answers_AE = self.model.embed_answers(batch.answers_AV)
         temperature = losses.temperature_of(self.log_temperature)
+        at = partial(losses.nested, config.matryoshka)
         parts = {
-            "contrastive": losses.contrastive(users_NE, answers_AE, batch.positive_N, batch.excluded_NA, temperature),
-            "opposition": losses.opposition(users_NE, answers_AE, batch.positive_N, batch.opposite_N, temperature),
-            "history": losses.own_texts(
-                general_BE, self.model.embed_texts(batch.texts_MV), batch.own_BM, batch.known_BM, temperature
+            "contrastive": at(
+                losses.contrastive, users_NE, answers_AE, batch.positive_N, batch.excluded_NA, temperature
+            ),
+            "opposition": at(losses.opposition, users_NE, answers_AE, batch.positive_N, batch.opposite_N, temperature),
+            "history": at(
+                losses.own_texts,
+                general_BE,
+                self.model.embed_texts(batch.texts_MV),
+                batch.own_BM,
+                batch.known_BM,
+                temperature,
             ),
         }
         if output.answer_logits is not None:
