@@ -132,7 +132,7 @@ class TrainingConfig(Section):
         ge=0, description="Weight of the general embedding's InfoNCE against its own event texts"
     )
     matryoshka: list[int] = Field(
-        [], description="Widths below dim whose first numbers alone are to serve too, ascending; empty: the whole only"
+        description="Widths below dim whose first numbers alone are to serve too, ascending; empty: the whole only"
     )
     source_dropout: float = Field(
         ge=0, lt=1, description="How often a source other than the first is hidden from a history"

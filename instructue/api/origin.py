@@ -52,7 +52,7 @@ class Origin:
         except ValidationError as error:
             raise ConfigError(f"{self.bundle}: its network is not one that this version knows: {error}") from None
         # Not validated: knobs of training that came or went since then change nothing in what was trained.
-        training = TrainingConfig.model_construct(**self.settings["training"])
+        training = TrainingConfig.model_construct(**{"matryoshka": []} | self.settings["training"])
         return ModelConfig.model_construct(network=network, training=training)
 
 

@@ -117,6 +117,10 @@ class Labelled:
         taught_RU = torch.stack([fold_R >= 0, *(fold_R != fold for fold in range(FOLDS))], dim=1)
         return Labelled(torch.from_numpy(yes).float(), taught_RU, direction_E)
 
+    def gap(self, users_BUE: Tensor) -> Tensor:
+        """[B, U] how much nearer to "yes" than to "no"; not a product, which autocast would round to bfloat16."""
+        return (users_BUE.float() * self.direction_E).sum(-1)
+
     def losses(self, log_odds_BU: Tensor, rows_B: Tensor) -> Tensor:
         """[B, U] logistic loss of these rows under each prompt."""
         right_BU = self.yes_R[rows_B, None].expand_as(log_odds_BU)
@@ -166,8 +170,7 @@ def _round(
     for place, batch in enumerate(prepared):
         if place == len(prepared) // 2:
             middle = prompts.learnt(before.steps + place, before.loss_before, 0.0)
-        output = model(prompts.put(batch.pack), memory=batch.memory)
-        gap_BU = output.embeddings[0].float() @ labelled.direction_E
+        gap_BU = labelled.gap(model(prompts.put(batch.pack), memory=batch.memory).embeddings[0])
         loss_BU, taught_BU = labelled.losses(prompts.log_odds(gap_BU), batch.rows_B), labelled.taught_RU[batch.rows_B]
         held.append(loss_BU.detach()[~taught_BU])
         (loss_BU * taught_BU / taught_BU.sum(0).clamp_min(1)).sum().backward()
@@ -195,7 +198,7 @@ def frozen(model: UserModel) -> Iterator[None]:
 def _prepare(model: UserModel, rows: np.ndarray, pack: Pack, labelled: Labelled) -> tuple[Prepared, Tensor]:
     """The histories computed once, ready for U segments each; and [B] each one's gap under the words themselves."""
     pack, memory = replace(pack, soft_ND=model.soft_tokens(pack)), Memory()
-    gap_B = model(pack, memory=memory).embeddings[0][:, 0].float() @ labelled.direction_E
+    gap_B = labelled.gap(model(pack, memory=memory).embeddings[0])[:, 0]
     (group,), prompts = pack.groups, labelled.taught_RU.shape[1]
     spread = replace(
         group,

@@ -73,6 +73,7 @@ def test_every_knob_says_what_it_is_for_or_has_a_bound():
         ("data.max_users", -1, "greater than or equal to 0"),
         ("histories.evaluation_snapshot", "1 October", "valid date"),
         ("model.network.windows_days", [28, 7], r"must ascend from at least 1, got \[28, 7\]"),
+        ("model.training.matryoshka", [64, 128], r"\[64, 128\] must ascend, from at least 8 to below dim 128"),
         ("userqa.teacher", "oracle", "'local', 'openai' or 'template'"),
         ("model.training.users", "many", "valid integer"),
     ],
