@@ -33,6 +33,7 @@ examples:
   python -m instructue init logs/ --out shop.yaml describe your own files: looks at them and proposes (docs/sources.md)
   python -m instructue describe shop.yaml         what is in them: events per month, missing values, texts
   python -m instructue superapp --users 2000 --out data/superapp   a made-up data set whose best results are known
+  python -m instructue prompt coffee --labels known.csv --instruction "Will it buy coffee?" --yes "Yes." --no "No."
   python -m instructue params                     every knob of params.yaml: value, range, meaning
   python -m instructue params --variant debug --yaml > elsewhere/params.yaml
   python -m instructue results                    the table of results of the last evaluation
@@ -75,6 +76,7 @@ def parser() -> argparse.ArgumentParser:
     add_init(_taught(verbs, common, "init", INIT, "init logs/ --out shop.yaml"))
     add_describe(_taught(verbs, common, "describe", DESCRIBE, "describe shop.yaml"))
     add_superapp(_taught(verbs, common, "superapp", SUPERAPP, "superapp --users 2000 --out data/superapp"))
+    _add_prompt(verbs, common)
     params = verbs.add_parser("params", parents=[common], help="every knob with its value, range and meaning")
     params.add_argument("--yaml", action="store_true", help="print as a params.yaml, the variant applied")
     params.set_defaults(do=show_params)
@@ -135,6 +137,35 @@ def _add_evaluate(
         help="embeddings of your own method (user, vector)",
     )
     verb.set_defaults(do=run_evaluate)
+
+
+def _add_prompt(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]", common: argparse.ArgumentParser) -> None:
+    said = "learn a soft prompt for one task from few labels, the model frozen (docs/model.md)"
+    verb = verbs.add_parser("prompt", parents=[common], help=said, description=f"{said}; writes data/prompts.")
+    verb.add_argument("name", metavar="NAME", help="what it is used by: model.encode(users, prompt=NAME)")
+    verb.add_argument("--labels", type=Path, required=True, metavar="FILE", help="Parquet or CSV: user, label")
+    for name, what in (("instruction", "what is asked"), ("yes", "the answer where true"), ("no", "where false")):
+        verb.add_argument(f"--{name}", required=True, metavar="TEXT", help=what)
+    verb.add_argument("--at", metavar="TIME", help="the moment histories end before (default: evaluation snapshot)")
+    verb.add_argument("--hide", action="append", default=[], metavar="SOURCE", help="a source not to look at")
+    verb.set_defaults(do=run_prompt)
+
+
+def run_prompt(args: argparse.Namespace) -> int:
+    """Learn a prompt and say what it is worth."""
+    import polars as pl
+
+    from instructue.api.model import InstructUE
+    from instructue.evaluation.columns import TeamFile
+
+    file = TeamFile(args.labels.resolve())
+    users, labels = file.column("user").users(pl.Int64()).to_list(), file.column("label").truths().to_list()
+    model = InstructUE.from_pretrained(args.root.resolve())
+    words = (args.instruction, args.yes, args.no)
+    about = model.learn_prompt(args.name, *words, users, labels, at=args.at, hide=args.hide)
+    worth = f"loss on labels held out {about.loss_before:.3f} with the words, {about.loss_after:.3f} with the prompt"
+    print(f"{about.name}: {about.labels} labels, {about.steps} steps; {worth}")
+    return 0
 
 
 def run_evaluate(args: argparse.Namespace) -> int:

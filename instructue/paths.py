@@ -61,6 +61,12 @@ class Paths:
     def embeddings(self) -> Path:
         return self.root / "data" / "embeddings"
 
+    # Made on request, by nobody's stage.
+    @property
+    def prompts(self) -> Path:
+        """Soft prompts learnt for single tasks, a small file each."""
+        return self.root / "data" / "prompts"
+
     # Reports: small, for people.
     @property
     def reports(self) -> Path:

@@ -15,6 +15,7 @@ LAYERS = [
     ["instructue.errors", "instructue.files", "instructue.progress", "instructue.report",
      "instructue.paths", "instructue.telemetry"],
     ["instructue.changes"],
+    ["instructue.config_model"],
     ["instructue.config"],
     ["instructue.models"],
     ["instructue.superapp"],
@@ -23,6 +24,7 @@ LAYERS = [
     ["instructue.batching"],
     ["instructue.network"],
     ["instructue.training"],
+    ["instructue.tuning"],
     ["instructue.embedding"],
     ["instructue.evaluation"],
     ["instructue.api", "instructue"],
@@ -57,7 +59,7 @@ HEAVY = set(
     ]
 )
 # Made of tensors: stages.py imports them inside functions.
-TENSORS = ("instructue.batching.", "instructue.network.", "instructue.training.", "instructue.embedding.")
+TENSORS = tuple(f"instructue.{name}." for name in ("batching", "network", "training", "tuning", "embedding"))
 
 LONGEST_FILE, LONGEST_FUNCTION = 300, 50
 

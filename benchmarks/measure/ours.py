@@ -7,7 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop
 from instructue.batching.ahead import ahead
 from instructue.batching.features import HistoryFeatures
 from instructue.batching.packs import Ask, Pack
-from instructue.config import NetworkConfig
+from instructue.config_model import NetworkConfig
 from instructue.paths import Paths
 from instructue.training.batches import Batches
 from instructue.training.build import Parts

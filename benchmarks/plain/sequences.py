@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from instructue.batching.features import HistoryFeatures, Tokens
-from instructue.config import NetworkConfig
+from instructue.config_model import NetworkConfig
 from instructue.models.text_encoder import TextEncoder
 from instructue.sources.tables import Tables
 from instructue.training.build import Parts

@@ -1,5 +1,5 @@
 """Writing a bundle: the network, the dictionary of texts with its vectors, the description of the sources, base
-models, the results that are known of it, and a card. No event of any user is in it."""
+models, prompts learnt on it, the results that are known of it, and a card. No event of any user is in it."""
 
 import json
 import shutil
@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 import yaml
 
+from instructue.api import prompts
 from instructue.api.card import card
 from instructue.api.network import Network
 from instructue.api.origin import BASE_MODELS, BUNDLE_FORMAT, DATASET, RESULTS, TEXTS, Origin, sha256
@@ -45,6 +46,9 @@ def export(network: Network, folder: Path, base_models: bool, evaluation: Path |
             write_json(temporary / RESULTS, results.model_dump(mode="json", exclude_unset=True))
         if base_models:
             _copy_base_models(origin, temporary / BASE_MODELS)
+        for path in prompts.belonging(origin):
+            (temporary / prompts.PROMPTS).mkdir(exist_ok=True)
+            shutil.copyfile(path, temporary / prompts.PROMPTS / path.name)
         settings = _settings(origin, temporary)
         write_json(temporary / SETTINGS, settings)
         text = card(origin, settings, network.parameters(), results, note, base_models)

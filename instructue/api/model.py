@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from instructue.api import prompts
 from instructue.api.origin import Origin, find
 from instructue.errors import ConfigError, DataError
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from instructue.api.given import Late
     from instructue.api.network import Network
     from instructue.sources.tables import Tables
+    from instructue.tuning.prompt import About
 
 log = logging.getLogger(__name__)
 Instructions = str | Sequence[str] | Sequence[Sequence[str]] | None
@@ -65,6 +67,11 @@ class InstructUE:
         """Width of a vector."""
         return self.network.dim
 
+    @property
+    def widths(self) -> list[int]:
+        """Values that `dim=` may take, ascending; the last is the whole vector."""
+        return [*self.network.parts.model.shape.matryoshka, self.dim]
+
     def encode(
         self,
         histories: Sequence[Any] | Mapping[str, Any],
@@ -74,6 +81,8 @@ class InstructUE:
         users: Sequence[Any] | None = None,
         late: "Late" = "refuse",
         hide: Sequence[str] = (),
+        prompt: str | Path | None = None,
+        dim: int | None = None,
         batch_size: int = 32,
     ) -> np.ndarray:
         """Vectors of users: [n, dim], or [n, K, dim] where each history has a list of K instructions.
@@ -84,24 +93,77 @@ class InstructUE:
         at: the moment that histories end before, for all or per history: ISO text, date or datetime, without a zone
         on the data set's clock. Ids without one end at the evaluation snapshot.
         late: what to do about given events at or after it: "refuse" or "cut". hide: sources not to look at.
+        prompt: in place of instructions one learnt by learn_prompt, by its name or its file.
+        dim: the first so many numbers alone, at unit length, where training taught that width (`widths`).
 
         Raises DataError (users, sources, columns or values that are wrong), LeakageError (a late event), ConfigError.
         """
         if batch_size < 1:
             raise ConfigError(f"batch_size={batch_size}: at least 1")
+        width = self._width(dim)
+        learnt = None
+        if prompt is not None:
+            if instructions is not None:
+                raise ConfigError("give instructions or prompt=, which stands for one")
+            learnt = prompts.find(self.origin, prompt)
+            instructions, hide = learnt.about.instruction, sorted({*hide, *learnt.about.hide})
         tables = self._tables(histories, users, at, late)
         asked, several = _asked(instructions, tables.histories.height)
         for text in self.network.cut_short({text for row in asked or () for text in row}):
             limit = self.network.config.network.instruction_tokens
             log.warning("only the first %d tokens of this instruction are read: %s", limit, text)
-        vectors = self.network.embed(tables, asked, tuple(hide), batch_size)
+        vectors = _first(self.network.embed(tables, asked, tuple(hide), batch_size, learnt), width)
         return vectors if several else vectors[:, 0]
 
-    def encode_answers(self, texts: Sequence[str]) -> np.ndarray:
+    def encode_answers(self, texts: Sequence[str], *, dim: int | None = None) -> np.ndarray:
         """Vectors [n, dim] of answers or item texts, in the users' space."""
         if isinstance(texts, str):
             raise ConfigError("encode_answers takes a list of texts")
-        return self.network.answers(_texts(texts, "answer")) if len(texts) else np.zeros((0, self.dim), np.float32)
+        width = self._width(dim)
+        vectors = self.network.answers(_texts(texts, "answer")) if len(texts) else np.zeros((0, self.dim), np.float32)
+        return _first(vectors, width)
+
+    def learn_prompt(
+        self,
+        name: str,
+        instruction: str,
+        yes: str,
+        no: str,
+        histories: Sequence[Any] | Mapping[str, Any],
+        labels: Sequence[Any] | np.ndarray,
+        *,
+        at: Any = None,
+        users: Sequence[Any] | None = None,
+        late: "Late" = "refuse",
+        hide: Sequence[str] = (),
+        folder: str | Path | None = None,
+        seed: int = 7,
+    ) -> "About":
+        """Learn a soft prompt for one task from labels, everything else frozen, and save it as NAME.safetensors.
+
+        It starts as the instruction's words; yes and no are the answers to it. Histories are given as to `encode`,
+        labels are one true or false each, in their order. `folder`: default beside the model. What is returned says
+        how much better than the words it does on rows held out, and that it keeps to them where it does no better.
+        The prompt serves `encode(..., prompt=NAME)` and `probability(...)` of this very model.
+
+        Raises as encode does, and DataError for labels that are none or too few.
+        """
+        from instructue.tuning.prompt import save_prompt
+
+        path, words = prompts.file_of(self.origin, name, folder), (instruction, yes, no)
+        _texts(words, "instruction or answer")
+        tables = self._tables(histories, users, at, late)
+        truths = prompts.checked(labels, tables.histories.height)
+        learnt = prompts.learn_prompt(self.network, tables, name, words, truths, hide, seed)
+        save_prompt(learnt, path)
+        return learnt.about
+
+    def probability(self, histories: Sequence[Any] | Mapping[str, Any], prompt: str | Path, **given: Any) -> np.ndarray:
+        """[n] how likely "yes" is under a learnt prompt; what else is given is as to `encode`. Raises as it does."""
+        about = prompts.find(self.origin, prompt).about
+        yes, no = self.encode_answers([about.yes, about.no])
+        gap = self.encode(histories, prompt=prompt, **given) @ (yes - no)
+        return 1 / (1 + np.exp(-(gap * about.scale + about.bias)))
 
     def similarity(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """Cosine of every vector of `a` [..., dim] with every one of `b` [m, dim]: [..., m]."""
@@ -147,6 +209,11 @@ class InstructUE:
         from instructue.api.export import export
 
         return export(self.network, Path(folder), base_models, Path(evaluation) if evaluation else None)
+
+    def _width(self, dim: int | None) -> int:
+        if dim is not None and dim not in self.widths:
+            raise ConfigError(f"dim={dim}: this model was trained for {self.widths} (model.training.matryoshka)")
+        return dim or self.dim
 
     def _tables(self, histories: Any, users: Sequence[Any] | None, at: Any, late: "Late") -> "Tables":
         from instructue.api.given import events_given, published
@@ -197,6 +264,10 @@ def _texts(texts: Any, what: str) -> list[str]:
             general = "; for a general embedding give instructions=None" if what == "instruction" else ""
             raise ConfigError(f"{what} {text!r} is no text{general}")
     return found
+
+
+def _first(vectors: np.ndarray, width: int) -> np.ndarray:
+    return vectors if vectors.shape[-1] == width else _unit(vectors[..., :width])
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ import copy
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -11,12 +12,15 @@ import polars as pl
 from instructue.api.given import empty_events
 from instructue.api.origin import Origin
 from instructue.batching.features import HistoryFeatures
-from instructue.batching.packs import Ask, Packer
+from instructue.batching.packs import Ask, Pack, Packer
 from instructue.batching.tokens import Fitted
 from instructue.errors import ConfigError, DataError
 from instructue.models.text_encoder import TextEncoder
 from instructue.paths import Paths
 from instructue.sources.tables import Tables
+
+if TYPE_CHECKING:
+    from instructue.tuning.prompt import Prompt
 
 # Segments of one pass: bounds memory, however many instructions stand behind each history.
 MOST_SEGMENTS = 1024
@@ -106,11 +110,17 @@ class Network:
         return sorted(text for text in instructions if len(self.parts.packer.tokens_of(text)) > limit)
 
     def embed(
-        self, tables: Tables, asked: list[list[str]] | None, hide: tuple[str, ...], batch_size: int
+        self,
+        tables: Tables,
+        asked: list[list[str]] | None,
+        hide: tuple[str, ...],
+        batch_size: int,
+        prompt: "Prompt | None" = None,
     ) -> np.ndarray:
         """[n, K, E] of the tables' n histories under K instructions each, or [n, 1, E] in general.
 
-        A history is computed once for all of its instructions. The same numbers as embedding.embed's.
+        A history is computed once for all of its instructions. The same numbers as embedding.embed's. A prompt stands
+        in for the one instruction asked of all.
         """
         import torch
 
@@ -122,9 +132,17 @@ class Network:
             rows = np.arange(start, min(start + rows_a_pass, total))
             asks = self._asks([asked[row] for row in rows] if asked else None, len(rows))
             pack = packer.pack(rows, asks, self._hidden(packer, len(rows), hide))
+            pack = pack if prompt is None else prompt.put(pack)
             with torch.inference_mode(), self._autocast():
                 out_NKE[rows] = self.parts.model(pack).embeddings[0].float().numpy()
         return out_NKE
+
+    def pack(self, tables: Tables, rows: np.ndarray, instruction: str, hide: tuple[str, ...]) -> Pack:
+        """Some of the tables' histories under one instruction."""
+        packer = self._packer(tables)
+        return packer.pack(
+            rows, self._asks([[instruction]] * len(rows), len(rows)), self._hidden(packer, len(rows), hide)
+        )
 
     def answers(self, texts: list[str]) -> np.ndarray:
         """[n, E] of answers, in the users' space."""

@@ -14,7 +14,8 @@ from typing import Any
 import polars as pl
 from pydantic import ValidationError
 
-from instructue.config import ModelConfig, NetworkConfig, TrainingConfig, load_config
+from instructue.config import load_config
+from instructue.config_model import ModelConfig, NetworkConfig, TrainingConfig
 from instructue.errors import ConfigError, DataError
 from instructue.models.bring import MANIFEST, check_base_models
 from instructue.paths import Paths
@@ -52,7 +53,7 @@ class Origin:
         except ValidationError as error:
             raise ConfigError(f"{self.bundle}: its network is not one that this version knows: {error}") from None
         # Not validated: knobs of training that came or went since then change nothing in what was trained.
-        training = TrainingConfig.model_construct(**self.settings["training"])
+        training = TrainingConfig.model_construct(**{"matryoshka": []} | self.settings["training"])
         return ModelConfig.model_construct(network=network, training=training)
 
 

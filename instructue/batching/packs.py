@@ -40,6 +40,9 @@ class Pack:
     their text vectors, best_U the similarity of the text nearest to each among all that training knew.
     text_TV: vectors of the batch's distinct texts; seen_BM, source_BM, amount_BMX: which of them each history holds,
     of which source and how much, zero where there are fewer than M: what the evidence for an instruction is read from.
+
+    prompts: by an instruction's number what stands in for its tokens' embeddings, as many rows [length_U, D].
+    soft_ND: the soft tokens already encoded, where many passes share them.
     """
 
     vectors_NV: Tensor
@@ -58,6 +61,8 @@ class Pack:
     query_UV: Tensor
     best_U: Tensor
     groups: list[Segments] = field(default_factory=list)
+    prompts: dict[int, Tensor] = field(default_factory=dict)
+    soft_ND: Tensor | None = None
 
 
 class Packer:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from instructue.config import TrainingConfig
+from instructue.config_model import TrainingConfig
 from instructue.errors import DataError
 
 

@@ -36,6 +36,21 @@ class Shape:
     dim: int
     layers: int
     lora_rank: int
+    matryoshka: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "matryoshka", tuple(self.matryoshka))  # JSON knows lists alone
+
+    @property
+    def told_width(self) -> int:
+        return self.dim - self.map_width - self.evidence_width
+
+    @property
+    def columns(self) -> list[list[int]]:
+        """The embedding's columns by part, the more telling first: what the language model says, the map, the
+        evidence, whose last is the constant that tells the size of its others."""
+        told, place, evidence = torch.arange(self.dim).split([self.told_width, self.map_width, self.evidence_width])
+        return [told.tolist(), place.tolist(), evidence.roll(1).tolist()]
 
     @property
     def roles(self) -> int:
@@ -71,7 +86,8 @@ class UserModel(nn.Module):
         self.none_found_D = nn.Parameter(torch.randn(D) * rms)
         self.user_D = nn.Parameter(torch.randn(D) * rms)
         self.summary = nn.Linear(D * shape.event_sources + shape.map_width, D)
-        self.head = nn.Linear(D, shape.dim - shape.map_width - shape.evidence_width, bias=False)
+        self.head = nn.Linear(D, shape.told_width, bias=False)
+        self.register_buffer("order_E", spread(shape.columns), persistent=False)
         self.map_head = nn.Linear(shape.map_width, shape.map_width, bias=False)
         nn.init.eye_(self.map_head.weight)
         whole = shape.event_sources * (1 + shape.windows) * shape.features
@@ -82,14 +98,14 @@ class UserModel(nn.Module):
     def forward(self, pack: Pack, *, with_answers: bool = False, memory: Memory | None = None) -> Output:
         """Embeddings of every segment. An empty `memory` is filled with what the histories' tokens left in every
         layer; a filled one stands in for them, so that further instructions cost only themselves."""
-        soft_ND = self.encoders(pack.vectors_NV, pack.figures_NF, pack.source_N, pack.role_N)
+        soft_ND = self.soft_tokens(pack) if pack.soft_ND is None else pack.soft_ND
         remembered = memory is not None and bool(memory.layers)
         start_BD = self._user_start(soft_ND, pack)
         figures = [self.evidence(pack, group.which_BK) for group in pack.groups]
         groups_BKSD = [self._segments(soft_ND, *g, start_BD) for g in zip(pack.groups, figures, strict=True)]
         groups = [Group(g.which_BK, x.shape[2]) for g, x in zip(pack.groups, groups_BKSD, strict=True)]
         layout = Layout(len(start_BD), self.shape.prefix, pack.length_U, groups, remembered)
-        said_ID = self.backbone.embed(pack.ids_I).to(soft_ND.dtype)
+        said_ID = self._said(pack).to(soft_ND.dtype)
         prefix = [] if remembered else [_place(soft_ND, pack.prefix_BP, self.missing_PD).flatten(0, 1)]
         stream_ND = torch.cat([*prefix, said_ID, *(x.flatten(0, 2) for x in groups_BKSD)])
         hidden = self.backbone(stream_ND, layout, memory).split(layout.sizes)[2:]
@@ -105,6 +121,18 @@ class UserModel(nn.Module):
         logits = self.backbone.logits(torch.cat(states)) if states else None
         return Output(embeddings, logits, torch.cat(targets) if targets else None)
 
+    def soft_tokens(self, pack: Pack) -> Tensor:
+        """[N, D] the pack's soft tokens, which no instruction enters: what pack.soft_ND may hold."""
+        return self.encoders(pack.vectors_NV, pack.figures_NF, pack.source_N, pack.role_N)
+
+    def _said(self, pack: Pack) -> Tensor:
+        """[I, D] embeddings of the instructions' tokens, or what a learnt prompt has in their place."""
+        said_ID = self.backbone.embed(pack.ids_I)
+        if not pack.prompts:
+            return said_ID
+        said = enumerate(said_ID.split(pack.length_U.tolist()))
+        return torch.cat([pack.prompts.get(number, words_ID) for number, words_ID in said])
+
     def _embedding(self, user_BKD: Tensor, place_BC: Tensor, figure_BKC: Tensor, whole_BF: Tensor) -> Tensor:
         """<USER>'s hidden state beside the history's place on the map and the evidence for what is asked, each at
         equal length, together at unit length.
@@ -119,7 +147,8 @@ class UserModel(nn.Module):
                 parts.append(place_BC[:, None].expand(-1, user_BKD.shape[1], -1))
             if self.shape.evidence_width:
                 parts.append(self.evidence.embedded(figure_BKC, whole_BF))
-            return torch.cat(parts, dim=-1) * len(parts) ** -0.5
+            joined_BKE = torch.cat(parts, dim=-1) * len(parts) ** -0.5
+            return joined_BKE[..., self.order_E] if self.shape.matryoshka else joined_BKE
 
     def _amounts(self, pack: Pack) -> Tensor:
         """[B, F] figures of the whole history by source and of every window, normalised, 0 where there is none."""
@@ -152,6 +181,13 @@ class UserModel(nn.Module):
     def embed_texts(self, vectors_AV: Tensor) -> Tensor:
         """Text vectors of events -> [A, E], unit length, for the general embedding's loss."""
         return F.normalize(self.text_head(vectors_AV), dim=-1)
+
+
+def spread(parts: list[list[int]]) -> Tensor:
+    """The columns of several parts, each part in its own order, such that every prefix has about the same share of
+    each."""
+    placed = [((rank + 0.5) / len(part), column) for part in parts for rank, column in enumerate(part)]
+    return torch.tensor([column for _, column in sorted(placed)])
 
 
 def _place(soft_ND: Tensor, index: Tensor, otherwise: Tensor) -> Tensor:

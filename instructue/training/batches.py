@@ -9,7 +9,7 @@ from torch import Tensor
 
 from instructue.batching.packs import Ask, Pack, Packer
 from instructue.batching.sampler import Plan
-from instructue.config import ModelConfig
+from instructue.config_model import ModelConfig
 from instructue.training.distributed import ALONE, Ranks
 
 OWN_TEXTS = 8  # event texts per history in the general embedding's loss

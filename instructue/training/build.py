@@ -11,7 +11,7 @@ import torch
 from instructue.batching.features import HistoryFeatures
 from instructue.batching.packs import Packer
 from instructue.batching.tokens import Fitted
-from instructue.config import ModelConfig
+from instructue.config_model import ModelConfig
 from instructue.errors import ConfigError
 from instructue.models.bring import MANIFEST
 from instructue.network.checkpoint import load_trainable_state, read_settings, read_weights
@@ -85,6 +85,7 @@ def _shape(config: ModelConfig, features: HistoryFeatures) -> Shape:
         dim=network.dim,
         layers=network.layers,
         lora_rank=network.lora_rank,
+        matryoshka=tuple(config.training.matryoshka),
     )
 
 

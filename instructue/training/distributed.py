@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from instructue.config import TrainingConfig
+from instructue.config_model import TrainingConfig
 from instructue.errors import ConfigError
 from instructue.training.devices import device_of
 

@@ -10,7 +10,8 @@ import polars as pl
 import torch
 
 from instructue.batching.sampler import plan_steps
-from instructue.config import Config, ModelConfig
+from instructue.config import Config
+from instructue.config_model import ModelConfig
 from instructue.errors import DataError
 from instructue.files import remove, write_json
 from instructue.network.checkpoint import save_bundle

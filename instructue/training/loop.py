@@ -5,13 +5,14 @@ docs/training.md says what a step does, in one process and in several.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
 
 from instructue.batching.ahead import ahead
-from instructue.config import TrainingConfig
+from instructue.config_model import TrainingConfig
 from instructue.files import replacing
 from instructue.network.checkpoint import load_trainable_state, trainable_state
 from instructue.network.user_model import UserModel
@@ -101,10 +102,13 @@ class Trainer:
         general_BE = output.embeddings[0][:, 0].float()
         users_NE = torch.cat([e.flatten(0, 1) for e in output.embeddings[1:]]).float()
         temperature = losses.temperature_of(self.log_temperature)
+        at = partial(losses.nested, self.config.matryoshka)
         parts = {
-            "contrastive": losses.contrastive(users_NE, answers_AE, chunk.positive_N, chunk.excluded_NA, temperature),
-            "opposition": losses.opposition(users_NE, answers_AE, chunk.positive_N, chunk.opposite_N, temperature),
-            "history": losses.own_texts(general_BE, texts_ME, chunk.own_BM, chunk.known_BM, temperature),
+            "contrastive": at(
+                losses.contrastive, users_NE, answers_AE, chunk.positive_N, chunk.excluded_NA, temperature
+            ),
+            "opposition": at(losses.opposition, users_NE, answers_AE, chunk.positive_N, chunk.opposite_N, temperature),
+            "history": at(losses.own_texts, general_BE, texts_ME, chunk.own_BM, chunk.known_BM, temperature),
         }
         if output.answer_logits is not None:
             parts["autoregressive"] = losses.autoregressive(output.answer_logits, output.answer_targets)

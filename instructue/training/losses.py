@@ -4,6 +4,8 @@ Legend: N user embeddings (one per history and instruction), A distinct answers,
 B histories, M event texts.
 """
 
+from collections.abc import Callable, Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -43,6 +45,20 @@ def opposition(
     users = users_NE[rows]
     gap = ((answers_AE[positive_N[rows]] - answers_AE[opposite_N[rows]]) * users).sum(-1)
     return F.softplus(-gap / temperature).mean()
+
+
+def nested(widths: Sequence[int], loss: Callable[..., Tensor], users_NE: Tensor, others_ME: Tensor, *rest) -> Tensor:
+    """A loss of the whole vectors, averaged with that of their first `widths` numbers at unit length; without widths
+    it alone. Matryoshka representations (arXiv 2205.13147), whose sum is a mean here, so that weights keep meaning.
+    """
+    whole = loss(users_NE, others_ME, *rest)
+    if not widths:
+        return whole
+    parts = [
+        loss(F.normalize(users_NE[:, :width], dim=-1), F.normalize(others_ME[:, :width], dim=-1), *rest)
+        for width in widths
+    ]
+    return torch.stack([whole, *parts]).mean()
 
 
 def autoregressive(logits_TX: Tensor, targets_T: Tensor) -> Tensor:

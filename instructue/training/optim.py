@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from instructue.config import TrainingConfig
+from instructue.config_model import TrainingConfig
 from instructue.network.user_model import UserModel
 
 WARM_UP_SHARE = 0.06

@@ -7,7 +7,8 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from instructue.config import Config, Section, load_config, parse_config, with_variant
+from instructue.config import Config, load_config, parse_config, with_variant
+from instructue.config_model import Section
 from instructue.errors import ConfigError
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
@@ -73,6 +74,7 @@ def test_every_knob_says_what_it_is_for_or_has_a_bound():
         ("data.max_users", -1, "greater than or equal to 0"),
         ("histories.evaluation_snapshot", "1 October", "valid date"),
         ("model.network.windows_days", [28, 7], r"must ascend from at least 1, got \[28, 7\]"),
+        ("model.training.matryoshka", [64, 128], r"\[64, 128\] must ascend, from at least 8 to below dim 128"),
         ("userqa.teacher", "oracle", "'local', 'openai' or 'template'"),
         ("model.training.users", "many", "valid integer"),
     ],

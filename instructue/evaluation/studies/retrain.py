@@ -9,7 +9,7 @@ from pathlib import Path
 
 import polars as pl
 
-from instructue.config import ModelConfig
+from instructue.config_model import ModelConfig
 from instructue.evaluation.cache import digest, key_of
 from instructue.evaluation.studies.bench import Bench
 from instructue.files import remove, replacing

@@ -56,3 +56,13 @@ def test_own_texts_counts_foreign_texts_the_history_also_holds_as_neither(scene)
 def test_temperature_is_bounded():
     assert losses.temperature_of(torch.tensor(-20.0)).item() == pytest.approx(losses.MIN_TEMPERATURE)
     assert losses.temperature_of(torch.tensor(5.0)).item() == 1.0
+
+
+def test_nested_is_the_mean_over_widths_and_the_loss_itself_without_any(scene):
+    users, answers, positive, temperature = scene
+    given = (positive, torch.zeros(6, 5, dtype=torch.bool), temperature)
+    whole = losses.contrastive(users, answers, *given)
+    assert torch.equal(losses.nested([], losses.contrastive, users, answers, *given), whole)
+    cut = [losses.contrastive(F.normalize(users[:, :w]), F.normalize(answers[:, :w]), *given) for w in (2, 5)]
+    got = losses.nested([2, 5], losses.contrastive, users, answers, *given)
+    assert got.item() == pytest.approx((whole + sum(cut)).item() / 3, rel=1e-6)
