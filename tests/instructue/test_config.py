@@ -19,11 +19,16 @@ def raw() -> dict:
     return yaml.safe_load(PARAMS.read_text(encoding="utf-8"))
 
 
+FREE = {("variants",), ("studies", "ablations")}  # names of a team's own
+
+
 def leaves(section: dict, path: tuple[str, ...] = ()):
     for key, value in section.items():
-        if isinstance(value, dict) and key != "variants":
+        if (*path, key) == ("variants",):
+            continue
+        if isinstance(value, dict) and (*path, key) not in FREE:
             yield from leaves(value, (*path, key))
-        elif key != "variants":
+        else:
             yield (*path, key)
 
 
