@@ -55,7 +55,18 @@ PLUMBING = {
     "instructue.training.tracking",
 } | {
     f"instructue.{name}"
-    for name in ("changes", "config", "config_model", "errors", "files", "paths", "progress", "report", "stages", "telemetry")
+    for name in (
+        "changes",
+        "config",
+        "config_model",
+        "errors",
+        "files",
+        "paths",
+        "progress",
+        "report",
+        "stages",
+        "telemetry",
+    )
 }
 
 
