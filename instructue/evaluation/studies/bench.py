@@ -58,6 +58,14 @@ class Bench:
         return load(self.paths.model, self.config.model, self.tables, self.paths)
 
     @cached_property
+    def told(self) -> np.ndarray:
+        """Which of a vector's numbers the language model writes; the others are the history's place on the map and the
+        evidence."""
+        model = self.parts.model
+        order = model.order_E.tolist() if model.shape.matryoshka else range(model.shape.dim)
+        return np.flatnonzero(np.isin(list(order), model.shape.columns[0]))
+
+    @cached_property
     def embeddings(self) -> Embeddings:
         """What the embeddings stage left."""
         return Embeddings.read(self.paths, self.population)
