@@ -171,7 +171,7 @@ def test_told_numbers_are_those_of_the_language_model_wherever_they_stand(small_
                   map_width=24, evidence_width=16, dim=64, layers=1, lora_rank=1, matryoshka=widths)  # fmt: skip
     order = spread(shape.columns)
     bench = Bench(small_config, Paths(tmp_path))
-    bench.__dict__["parts"] = SimpleNamespace(model=SimpleNamespace(shape=shape, order_E=order))
+    bench.__dict__["parts"] = SimpleNamespace(model=SimpleNamespace(shape=shape))
     joined = np.array(["told"] * 24 + ["map"] * 24 + ["evidence"] * 16)
     vector = joined[order] if widths else joined
     assert len(bench.told) == 24 and set(vector[bench.told]) == {"told"}

@@ -1,5 +1,7 @@
 """Where nothing is learnt LoRA is added to the weights: the same numbers, also after the update has moved on."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -13,7 +15,12 @@ def backbone(tmp_path_factory) -> Backbone:
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(0)
-    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4, "num_key_value_heads": 2}
+    sizes: dict[str, Any] = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+    }
     folder = tmp_path_factory.mktemp("language")
     LlamaForCausalLM(LlamaConfig(vocab_size=50, num_hidden_layers=2, **sizes)).save_pretrained(folder)
     return Backbone(folder, 2, 4, torch.float32)
