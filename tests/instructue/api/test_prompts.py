@@ -174,6 +174,7 @@ def test_prompts_of_another_model_and_what_is_none_are_refused(model, users, fol
         "give instructions or prompt=": lambda: model.encode(users, COFFEE, prompt=learnt[1]),
         "a name has letters": lambda: model.encode(users, prompt="../coffee"),
         r"dim=64: this model was trained for \[128\]": lambda: model.encode(users, dim=64),
+        "probability takes no dim": lambda: model.probability(users, learnt[1], dim=128),
     }.items():
         with pytest.raises(ConfigError, match=match):
             call()
@@ -189,6 +190,11 @@ def test_labels_that_teach_nothing_are_refused(model):
     }.items():
         with pytest.raises(DataError, match=match):
             prompts.checked(labels, len(labels))
+
+
+def test_labels_of_fewer_users_than_folds_are_refused(model, many):
+    with pytest.raises(DataError, match="the labels are of 3 users; give those of 4 or more"):
+        model.learn_prompt("few", COFFEE, YES, NO, many[:3] * 3, [1, 0, 1, 0, 1, 0, 1, 0, 1])
 
 
 def test_a_bundle_takes_its_prompts_along_and_uses_them_by_name(model, many, learnt, tmp_path, monkeypatch):
