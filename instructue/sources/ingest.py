@@ -19,7 +19,7 @@ from instructue.sources.pieces import Piece, Shelf, is_large, read_pieces
 from instructue.sources.readers import Reader, data_folder
 from instructue.sources.snapshots import plan_snapshots
 from instructue.sources.spec import DatasetSpec, SourceSpec, load_dataset
-from instructue.sources.tables import VECTORS, load_events
+from instructue.sources.tables import VECTORS, scan_events
 
 ROW_GROUP = 131_072  # fixed, so that the same data gives the same bytes
 SAMPLE = 5  # rows shown of each source
@@ -148,11 +148,7 @@ def stage_histories(config: Config, paths: Paths) -> StageReport:
     from instructue.models.text_encoder import TextEncoder
 
     dataset = load_dataset(config.data.description())
-    tables = load_events(dataset, paths)
-    snapshots = plan_snapshots(config.histories, dataset.timezone)
-    table = build_histories(dataset, tables, snapshots, config.histories.min_events)
-    check_no_leak(dataset, tables, table)
-    check_labels_unseen(table)
+    table = as_of_histories(config, paths)
     texts = pl.read_parquet(paths.texts())["text"].to_list()
     with replacing(paths.histories) as temporary:
         temporary.mkdir(parents=True)
@@ -160,6 +156,18 @@ def stage_histories(config: Config, paths: Paths) -> StageReport:
         vectors = TextEncoder(paths.text_encoder).encode(texts, progress=True)
         save_file({"vectors": vectors}, str(temporary / VECTORS))
     return _describe_histories(dataset, table, len(texts))
+
+
+def as_of_histories(config: Config, paths: Paths) -> pl.DataFrame:
+    """histories.parquet of the published tables, which are read in parts. Raises LeakageError if one leaks."""
+    dataset = load_dataset(config.data.description())
+    tables = scan_events(dataset, paths)
+    table = build_histories(
+        dataset, tables, plan_snapshots(config.histories, dataset.timezone), config.histories.min_events
+    )
+    check_no_leak(dataset, tables, table)
+    check_labels_unseen(table)
+    return table
 
 
 def _describe_histories(dataset: DatasetSpec, table: pl.DataFrame, texts: int) -> StageReport:
