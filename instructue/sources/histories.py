@@ -86,9 +86,7 @@ def build_histories(
     return kept.sort("snapshot", "user").with_row_index("example")
 
 
-def check_no_leak(
-    dataset: DatasetSpec, tables: Mapping[str, Table], histories: pl.DataFrame, rows: int = PART
-) -> None:
+def check_no_leak(dataset: DatasetSpec, tables: Mapping[str, Table], histories: pl.DataFrame, rows: int = PART) -> None:
     """Raise LeakageError if any history holds an event at or after its snapshot, or of another user.
 
     Checks the outermost rows of each range, which suffices as tables are sorted by user and time; that

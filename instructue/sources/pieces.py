@@ -17,7 +17,7 @@ import polars as pl
 from instructue.files import remove, replacing
 from instructue.sources.events import text_columns, tidy
 from instructue.sources.readers import Reader
-from instructue.sources.rowwise import is_rowwise
+from instructue.sources.rowwise import ROW, is_rowwise
 from instructue.sources.spec import DatasetSpec, SourceSpec
 
 LAYOUT = 1  # of a piece; another number makes all pieces anew
@@ -84,7 +84,8 @@ def read_pieces(reader: Reader, source: SourceSpec, rows: int, shelf: Shelf) -> 
     made_of = _made_of(reader, source, [source.file, *others], others, shelf)
     pieces, first = [], 0
     for path, origin in zip(files.read, files.origins, strict=True):
-        key = hashlib.sha256(f"{made_of} {shelf.digest(origin)}".encode()).hexdigest()[:32]
+        columns = [part for part in origin.parts[:-1] if "=" in part]  # Hive's, which the file does not hold
+        key = hashlib.sha256(f"{made_of} {columns} {shelf.digest(origin)}".encode()).hexdigest()[:32]
         shelf.used.add(key)
         folder = shelf.folder / key
         if not folder.is_dir():
@@ -98,10 +99,13 @@ def read_pieces(reader: Reader, source: SourceSpec, rows: int, shelf: Shelf) -> 
 def _made_of(reader: Reader, source: SourceSpec, tables: list[str], others: list[str], shelf: Shelf) -> str:
     """Digest of all that a piece depends on beside its file: description, types of the tables, joined tables."""
     dataset = reader.dataset
-    types = [reader.connection.execute(f"describe {table}").fetchall() for table in tables]
+    told_of = [reader.connection.execute(f"describe {table}").fetchall() for table in tables]
+    types = [[column[:2] for column in told if not column[0].startswith(ROW)] for told in told_of]
     joined = [shelf.digest(path) for table in others for path in reader.files[table].origins]
     told = [LAYOUT, pl.__version__, duckdb.__version__, dataset.timezone, dataset.user, source.model_dump(mode="json")]
-    read = [[dataset.table(t).model_dump(mode="json"), reader.files[t].options] for t in tables]
+    # Of several files columns are joined by name, which the types tell; a second file changes nothing about the first.
+    options = [{k: v for k, v in reader.files[t].options.items() if k != "union_by_name"} for t in tables]
+    read = [[dataset.table(t).model_dump(mode="json") for t in tables], options]
     return hashlib.sha256(json.dumps([told, types, read, joined], default=str).encode()).hexdigest()
 
 

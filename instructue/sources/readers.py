@@ -190,15 +190,14 @@ class Reader:
         """The same rows in the same order, about `size` at a time; at least one frame, though it may be empty."""
         with self._named(source):
             stream = self.connection.sql(source.query).to_arrow_reader(size)
-            empty = stream.schema.empty_table()
-        first = True
-        while True:
+            batch = next(stream, None)
+        if batch is None:
+            yield self._checked(source, pl.from_arrow(stream.schema.empty_table()))
+        while batch is not None:
+            # As a table: Polars looks at a single batch with pandas.
+            yield self._checked(source, pl.from_arrow(pa.Table.from_batches([batch])))
             with self._named(source):
                 batch = next(stream, None)
-            if batch is None and not first:
-                return
-            yield self._checked(source, pl.from_arrow(empty if batch is None else batch))
-            first = False
 
     @contextmanager
     def _named(self, source: SourceSpec) -> Iterator[None]:
