@@ -10,7 +10,8 @@ from pathlib import Path
 
 import yaml
 
-from instructue.config import Config, load_config, with_variant
+from instructue.changes import with_variant
+from instructue.config import Config, load_config
 from instructue.errors import ConfigError, InstructUEError
 from instructue.paths import Paths
 from instructue.progress import speaks

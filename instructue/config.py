@@ -121,7 +121,7 @@ class EvaluationConfig(Section):
     seed: int = Field(ge=0)
 
 
-Claim = Literal["following", "robustness", "losses", "ablations", "unseen_users", "taught"]
+Claim = Literal["following", "robustness", "losses", "ablations", "unseen_users", "taught", "transfer"]
 
 
 class StudiesConfig(Section):
@@ -138,6 +138,9 @@ class StudiesConfig(Section):
     noise: list[float] = Field(description="Shares of irrelevant events in a history, each in [0, 0.95]")
     ablations: dict[str, dict[str, Any]] = Field(
         description="What ablations changes in the section model, by name: {network.layers: 8}"
+    )
+    transfer_from: str | None = Field(
+        description="Folder of a model that another data set taught, from the project's root, for the study transfer"
     )
     paraphrases: int = Field(ge=1, le=20, description="Other wordings of each task's instruction")
     seed: int = Field(ge=0)

@@ -9,7 +9,8 @@ from typing import Any
 
 import yaml
 
-from instructue.config import OURS, load_config, parse_config, with_changes, with_variant
+from instructue.changes import with_changes, with_variant
+from instructue.config import OURS, load_config, parse_config
 from instructue.errors import ConfigError
 from instructue.files import replacing
 

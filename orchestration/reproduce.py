@@ -14,7 +14,8 @@ from typing import Any
 
 import yaml
 
-from instructue.config import parse_config, with_variant
+from instructue.changes import with_variant
+from instructue.config import parse_config
 from instructue.errors import ConfigError, DataError, InstructUEError
 from instructue.files import remove, replacing
 from instructue.paths import Paths

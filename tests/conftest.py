@@ -21,7 +21,8 @@ from typing import Any
 import pytest
 import yaml
 
-from instructue.config import Config, parse_config, with_variant
+from instructue.changes import with_variant
+from instructue.config import Config, parse_config
 from instructue.paths import Paths
 from instructue.sources.readers import data_folder
 from instructue.sources.spec import load_dataset

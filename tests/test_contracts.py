@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from instructue.config import Config, load_config, with_variant
+from instructue.changes import with_variant
+from instructue.config import Config, load_config
 from instructue.paths import Paths
 from instructue.stages import STAGES
 from orchestration.definitions import define

@@ -159,7 +159,10 @@ class InstructUE:
         return learnt.about
 
     def probability(self, histories: Sequence[Any] | Mapping[str, Any], prompt: str | Path, **given: Any) -> np.ndarray:
-        """[n] how likely "yes" is under a learnt prompt; what else is given is as to `encode`. Raises as it does."""
+        """[n] how likely "yes" is under a learnt prompt; what else is given is as to `encode`, but for what the prompt
+        settles: instructions and dim. Raises as it does."""
+        if settled := sorted({"instructions", "dim"} & given.keys()):
+            raise ConfigError(f"probability takes no {' and no '.join(settled)}: a prompt is of one, on whole vectors")
         about = prompts.find(self.origin, prompt).about
         yes, no = self.encode_answers([about.yes, about.no])
         gap = self.encode(histories, prompt=prompt, **given) @ (yes - no)

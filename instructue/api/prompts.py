@@ -88,9 +88,13 @@ def learn_prompt(
     from instructue.tuning import learn
     from instructue.tuning.prompt import About, Prompt
 
+    users = tables.histories["user"].to_numpy()
+    # Fewer would leave a prompt without rows to learn from, and its loss without a number.
+    if (several := len(np.unique(users))) < learn.FOLDS:
+        raise DataError(f"the labels are of {several} users; give those of {learn.FOLDS} or more, one for each fold")
     rng = np.random.default_rng(seed)
     packs = [(rows, network.pack(tables, rows, words[0], tuple(hide))) for rows in learn.batches_of(yes, rng)]
-    folds = learn.folds_of(tables.histories["user"].to_numpy(), yes, rng)
+    folds = learn.folds_of(users, yes, rng)
     said_yes, said_no = torch.tensor(network.answers(list(words[1:])))
     training, parts = network.config.training, network.parts
     labelled = learn.Labelled.of(yes, folds, said_yes - said_no)

@@ -30,12 +30,12 @@ def _fused(self, x: Tensor) -> Tensor:
     """
     down, up = (part["default"].weight for part in (self.lora_A, self.lora_B))
     if torch.is_inference_mode_enabled():
-        made_of = (down._version, up._version)
+        made_of = (down._version, up._version, down.device)
         if self.merged_weight is None or self.merged_weight[0] != made_of:
             update = self.scaling["default"] * (up.float() @ down.float())
             weight = self.base_layer.weight
             self.merged_weight = made_of, (weight.float() + update).to(weight.dtype)
-        return F.linear(x, self.merged_weight[1])
+        return F.linear(x, self.merged_weight[1], self.base_layer.bias)
     base = self.base_layer(x)
     added = torch.addmm(base.flatten(0, -2), F.linear(x, down).flatten(0, -2), up.T, alpha=self.scaling["default"])
     return added.view(base.shape)

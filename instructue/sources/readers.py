@@ -208,7 +208,10 @@ class Reader:
             yield
         except (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException) as error:
             where = self.dataset.at("sources", place, "query")
-            raise ConfigError(f"{where}: the query of source {source.name!r} cannot be run: {error}") from error
+            raise ConfigError(
+                f"{where}: the query of source {source.name!r} cannot be run: {error}\nIt reads {self._files(source)}; "
+                "mend the query, or the file if it has lost a column"
+            ) from error
         except (duckdb.Error, pa.ArrowException, UnicodeDecodeError) as error:
             said = clear(error, [self.files[t] for t in self.named_in(source.query) if t in self.files])
             raise DataError(f"source {source.name!r} from {self._files(source)} cannot be read: {said}") from error

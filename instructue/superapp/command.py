@@ -13,7 +13,7 @@ docs/superapp.md says what is in it; `make run DATASET=FOLDER/superapp` runs the
 def add_superapp(parser: argparse.ArgumentParser) -> None:
     """What the verb takes and does."""
     parser.set_defaults(do=run_superapp)
-    parser.add_argument("--users", type=int, required=True, metavar="N", help="how many users, 1,000 to 1,000,000")
+    parser.add_argument("--users", type=int, required=True, metavar="N", help="how many users, 1 to 10,000,000")
     parser.add_argument("--seed", type=int, default=7, metavar="S", help="the same seed gives the same bytes (7)")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="folder to write, replaced if it is")
     parser.add_argument(

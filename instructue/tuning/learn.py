@@ -27,7 +27,7 @@ from instructue.network.user_model import UserModel
 FOLDS = 4
 STEPS = 60  # at most; folds say how many of them
 PATIENCE = 8  # rounds without a better loss on rows held out
-RATE, QUERY_RATE = 0.03, 0.003  # Adam's, in units of an embedding's usual size and of a vector of length 1
+RATE, QUERY_RATE = 0.01, 0.003  # Adam's, in units of an embedding's usual size and of a vector of length 1
 DECAY = 0.1  # towards where it started: what training with many instructions found is the prior
 BATCH = 32
 

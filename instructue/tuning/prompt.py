@@ -21,7 +21,8 @@ class About:
     """The header of a prompt's file. model: sha256 of the weights it was learnt on; hide: sources not looked at.
 
     steps: how many were worth taking, 0 where the instruction's own words did best on rows held out; loss_before and
-    loss_after are the logistic losses there. scale and bias turn similarity to `yes` less `no` into log odds.
+    loss_after are the logistic losses there; the latter is the best round's, so a little too good. scale and bias turn
+    similarity to `yes` less `no` into log odds.
     """
 
     name: str

@@ -7,7 +7,8 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from instructue.config import Config, load_config, parse_config, with_variant
+from instructue.changes import with_variant
+from instructue.config import Config, load_config, parse_config
 from instructue.config_model import Section
 from instructue.errors import ConfigError
 

@@ -16,6 +16,7 @@ from instructue.evaluation.results import GENERAL, OURS
 from instructue.evaluation.tasks import TaskSpec, load_tasks
 from instructue.evaluation.vectors import Embeddings
 from instructue.models.text_encoder import TextEncoder
+from instructue.network.user_model import spread
 from instructue.paths import Paths
 from instructue.sources.events import stable_sample
 from instructue.sources.tables import Tables, load_tables
@@ -56,6 +57,14 @@ class Bench:
     def parts(self) -> Parts:
         """The trained model of data/model."""
         return load(self.paths.model, self.config.model, self.tables, self.paths)
+
+    @cached_property
+    def told(self) -> np.ndarray:
+        """Which of a vector's numbers the language model writes; the others are the history's place on the map and the
+        evidence."""
+        shape = self.parts.model.shape
+        order = spread(shape.columns).tolist() if shape.matryoshka else list(range(shape.dim))
+        return np.flatnonzero(np.isin(order, shape.columns[0]))
 
     @cached_property
     def embeddings(self) -> Embeddings:

@@ -24,8 +24,7 @@ def paraphrases(bench: Bench) -> list[Study]:
     few = among(bench.sample, stable_sample(bench.sample.users, size))
     vectors, question = _worded_vectors(bench, few.users, asked)
     drawn = weights(few.size, bench.config.evaluation.bootstrap, config.seed)
-    network = bench.config.model.network
-    found = moved(vectors, question, list(asked), drawn, network.dim - network.map_width)
+    found = moved(vectors, question, list(asked), drawn, bench.told)
     return [_study(found, _by_text(bench, asked), few.size, question)]
 
 
@@ -43,19 +42,19 @@ def _worded_vectors(bench: Bench, users: pl.Series, asked: dict[str, list[str]])
 
 
 def moved(
-    vectors: np.ndarray, question: np.ndarray, names: list[str], drawn: np.ndarray, told: int
+    vectors: np.ndarray, question: np.ndarray, names: list[str], drawn: np.ndarray, told: np.ndarray
 ) -> dict[str, dict[str, Draws]]:
     """metric -> setting -> draws by task, from vectors [users, wordings, dim] of `question`s [wordings].
 
     cosine: mean over pairs of a user's vectors of one question, of two, and of two users under the same wording.
-    cosine_told: the same of the first `told` numbers, which the language model writes; the rest is the same place on
-    the map for every instruction. cosine_own: of these, less their mean over users, that is without the shift that a
-    wording gives to everybody. nearest_is_paraphrase: whether a vector's nearest among the user's own is one.
+    cosine_told: the same of the numbers `told`, which the language model writes (Bench.told). cosine_own: of these,
+    less their mean over users, that is without the shift that a wording gives to everybody. nearest_is_paraphrase:
+    whether a vector's nearest among the user's own is one.
     """
     other = ~np.eye(len(question), dtype=bool)
     same = (question[:, None] == question) & other
     differs = question[:, None] != question
-    asked = vectors[..., :told]
+    asked = vectors[..., told]
     out: dict[str, dict[str, Draws]] = {}
     for metric, part in (("cosine", vectors), ("cosine_told", asked), ("cosine_own", asked - asked.mean(axis=0))):
         unit = part / np.maximum(np.linalg.norm(part, axis=-1, keepdims=True), 1e-9)
@@ -83,7 +82,7 @@ def _by_text(bench: Bench, asked: dict[str, list[str]]) -> list[StudyRow]:
     texts = [text for said_ in asked.values() for text in said_]
     question = np.repeat(np.arange(len(asked)), [len(said_) for said_ in asked.values()])
     vectors = np.stack([bench.known[text] for text in texts])[None]
-    found = moved(vectors, question, list(asked), np.ones((1, 1), np.float32), vectors.shape[2])["cosine"]
+    found = moved(vectors, question, list(asked), np.ones((1, 1), np.float32), np.arange(vectors.shape[2]))["cosine"]
     return [row for name in (SAME, ANOTHER) for row in rows(found[name], "text_encoder", name, "cosine", None)]
 
 
@@ -119,9 +118,10 @@ def _study(found: dict[str, dict[str, Draws]], by_text: list[StudyRow], users: i
         varied="what the user was asked",
         rows=[*made, *by_text],
         notes=[
-            "cosine_told is of the numbers that the language model writes; the others, the history's place on the map, "
-            "are the same under every instruction and hold every cosine up. cosine_own is of these numbers less their "
-            "mean over users: what the question changes for everybody alike is taken away.",
+            "cosine_told is of the numbers that the language model writes. Of the others, the history's place on the "
+            "map is the same under every instruction and holds every cosine up; the evidence is counted, not written. "
+            "cosine_own is of what is written less its mean over users: what the question changes for everybody alike "
+            "is taken away.",
             "The method text_encoder is the cosine of the instructions' own text vectors, the same for every user.",
         ],
     )

@@ -13,6 +13,7 @@ from instructue.evaluation.studies.retrain import Trials
 from instructue.evaluation.studies.robustness import robustness
 from instructue.evaluation.studies.stored import write_studies
 from instructue.evaluation.studies.taught import taught
+from instructue.evaluation.studies.transfer import transfer
 from instructue.evaluation.studies.unseen_users import unseen_users
 from instructue.paths import Paths
 from instructue.report import StageReport
@@ -24,6 +25,7 @@ CLAIMS: dict[str, Callable[[Bench, Trials], list[Study]]] = {
     "ablations": ablations,
     "unseen_users": unseen_users,
     "taught": taught,
+    "transfer": transfer,
 }
 
 

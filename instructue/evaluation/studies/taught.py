@@ -24,7 +24,7 @@ MANY, ONE = "many wordings", "one template per kind"
 
 def taught(bench: Bench, trials: Trials) -> list[Study]:
     """Trains a model on templates alone and holds it against that of data/model under the tasks' own paraphrases."""
-    population, network = bench.population, bench.config.model.network
+    population = bench.population
     protocol = bench.protocol(population)
     tasks, notes = judgeable([task for task in bench.chosen if task.paraphrases], population, protocol)
     asked = {task.name: in_other_words(task) for task in tasks}
@@ -43,10 +43,7 @@ def taught(bench: Bench, trials: Trials) -> list[Study]:
     carried = {name: across(stack, asked, population, protocol) for name, stack in stacks.items()}
     drawn = weights(population.size, bench.config.evaluation.bootstrap, bench.config.studies.seed)
     question = np.repeat(np.arange(len(asked)), [len(found) for found in asked.values()])
-    moves = {
-        name: moved(stack, question, list(asked), drawn, network.dim - network.map_width)
-        for name, stack in stacks.items()
-    }
+    moves = {name: moved(stack, question, list(asked), drawn, bench.told) for name, stack in stacks.items()}
     aucs = {name: by_task(j, asked) for name, j in judged.items()}
     return [_study(aucs, carried, moves, population.size, notes)]
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from sklearn.metrics import roc_auc_score
 
 from instructue.api import prompts
 from instructue.errors import ConfigError, DataError
@@ -24,7 +25,7 @@ YES, NO = "Yes, it will buy coffee.", "No, it will not."
 @pytest.fixture(scope="module")
 def many(trained):
     tables = load_tables(*trained)
-    return tables.histories.filter(pl.col("split") == "evaluation")["user"].head(40).to_list()
+    return tables.histories.filter(pl.col("split") == "evaluation")["user"].head(48).to_list()
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +47,9 @@ def learnt(model, many, labels, folder):
     network = model.network.parts.model
     before = trainable_state(network), [p.requires_grad for p in network.parameters()]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(learn, "STEPS", 16)
+        patch.setattr(learn, "STEPS", 12)
+        patch.setattr(learn, "RATE", 0.1)  # a dozen steps have to do
+        patch.setattr(learn, "QUERY_RATE", 0.03)
         about = model.learn_prompt("coffee", COFFEE, YES, NO, many, labels, folder=folder)
     return about, folder / "coffee.safetensors", *before
 
@@ -73,10 +76,12 @@ def test_a_prompt_that_has_not_moved_is_its_instruction_and_one_that_has_is_not(
 def test_learning_helps_on_rows_held_out_and_leaves_the_model_as_it_was(model, many, labels, learnt):
     about, file, state, asked = learnt
     assert (about.labels, about.positives) == (len(many), labels.sum())
-    assert about.steps > 0 and about.loss_after < about.loss_before - 0.01
-    chance = model.probability(many, file)
-    likelihood = -np.log(np.where(labels, chance, 1 - chance)).mean()
-    assert likelihood < about.loss_before and chance[labels].mean() > chance[~labels].mean() + 0.05
+    assert about.steps > 0 and about.loss_after < about.loss_before - 0.02
+    yes, no = model.encode_answers([YES, NO])
+    gap, words = model.encode(many, prompt=file) @ (yes - no), model.encode(many, COFFEE) @ (yes - no)
+    assert roc_auc_score(labels, gap) > roc_auc_score(labels, words) + 0.1
+    expected = 1 / (1 + np.exp(-(gap * about.scale + about.bias)))
+    np.testing.assert_allclose(model.probability(many, file), expected, atol=1e-6)
     network = model.network.parts.model
     assert [p.requires_grad for p in network.parameters()] == asked
     assert all(p.grad is None for p in network.parameters())
@@ -169,6 +174,7 @@ def test_prompts_of_another_model_and_what_is_none_are_refused(model, users, fol
         "give instructions or prompt=": lambda: model.encode(users, COFFEE, prompt=learnt[1]),
         "a name has letters": lambda: model.encode(users, prompt="../coffee"),
         r"dim=64: this model was trained for \[128\]": lambda: model.encode(users, dim=64),
+        "probability takes no dim": lambda: model.probability(users, learnt[1], dim=128),
     }.items():
         with pytest.raises(ConfigError, match=match):
             call()
@@ -184,6 +190,11 @@ def test_labels_that_teach_nothing_are_refused(model):
     }.items():
         with pytest.raises(DataError, match=match):
             prompts.checked(labels, len(labels))
+
+
+def test_labels_of_fewer_users_than_folds_are_refused(model, many):
+    with pytest.raises(DataError, match="the labels are of 3 users; give those of 4 or more"):
+        model.learn_prompt("few", COFFEE, YES, NO, many[:3] * 3, [1, 0, 1, 0, 1, 0, 1, 0, 1])
 
 
 def test_a_bundle_takes_its_prompts_along_and_uses_them_by_name(model, many, learnt, tmp_path, monkeypatch):

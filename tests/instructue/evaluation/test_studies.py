@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
@@ -13,7 +14,7 @@ from instructue.evaluation.population import Population
 from instructue.evaluation.protocol import Protocol
 from instructue.evaluation.results import GENERAL, MACRO, OURS, StudyRow
 from instructue.evaluation.studies import losses, neighbours, paraphrases, robustness
-from instructue.evaluation.studies.bench import among
+from instructue.evaluation.studies.bench import Bench, among
 from instructue.evaluation.studies.figures import mean, rows, verdict, weights
 from instructue.evaluation.studies.judging import auc, judge_all, judgeable, labels_of, named
 from instructue.evaluation.studies.noise import KINDS, POPULAR, noisy
@@ -21,6 +22,7 @@ from instructue.evaluation.studies.stored import read_studies, write_studies
 from instructue.evaluation.studies.taught import across, in_other_words
 from instructue.evaluation.studies.unseen_attributes import unseen_attributes
 from instructue.evaluation.studies.wordings import plain, wordings
+from instructue.network.user_model import Shape, spread
 from instructue.paths import Paths
 
 
@@ -145,7 +147,7 @@ def question() -> np.ndarray:
 
 def _moved(vectors: np.ndarray, question: np.ndarray) -> dict:
     unit = vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return paraphrases.moved(unit, question, ["a", "b", "c"], weights(len(unit), 200, 0), unit.shape[2])
+    return paraphrases.moved(unit, question, ["a", "b", "c"], weights(len(unit), 200, 0), np.arange(unit.shape[2]))
 
 
 def test_movement_is_seen_where_it_is_and_not_where_it_is_not(question):
@@ -161,6 +163,18 @@ def test_movement_is_seen_where_it_is_and_not_where_it_is_not(question):
             assert (gap > 0.3) == bool(expected), (metric, gap)
         hit = found["nearest_is_paraphrase"][paraphrases.SAME]["a"][0]
         assert hit > 0.95 if shifted else hit < 0.5
+
+
+@pytest.mark.parametrize("widths", [(), (16, 32)])
+def test_told_numbers_are_those_of_the_language_model_wherever_they_stand(small_config, tmp_path, widths):
+    shape = Shape(sources=1, event_sources=1, windows=1, attributes=0, frequent=1, features=5, text_width=8,
+                  map_width=24, evidence_width=16, dim=64, layers=1, lora_rank=1, matryoshka=widths)  # fmt: skip
+    order = spread(shape.columns)
+    bench = Bench(small_config, Paths(tmp_path))
+    bench.__dict__["parts"] = SimpleNamespace(model=SimpleNamespace(shape=shape))
+    joined = np.array(["told"] * 24 + ["map"] * 24 + ["evidence"] * 16)
+    vector = joined[order] if widths else joined
+    assert len(bench.told) == 24 and set(vector[bench.told]) == {"told"}
 
 
 def test_cosines_are_those_of_a_plain_loop(question):

@@ -206,7 +206,6 @@ def server(tmp_path, monkeypatch):
     """A PostgreSQL server of its own, on a socket in this test's folder."""
     if SERVER is None:
         pytest.skip("no PostgreSQL server is installed here")
-    pytest.importorskip("adbc_driver_postgresql")
     home, owner = tmp_path / "pg", []
     if os.geteuid() == 0:  # it refuses to run as root
         owner = ["runuser", "-u", "postgres", "--"]

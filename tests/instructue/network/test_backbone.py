@@ -1,0 +1,55 @@
+"""Where nothing is learnt LoRA is added to the weights: the same numbers, also after the update has moved on."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from instructue.network.backbone import Backbone
+from instructue.network.packing import Layout
+
+
+@pytest.fixture(scope="module", params=["Llama", "Qwen2"])  # Qwen2's queries, keys and values have biases
+def backbone(tmp_path_factory, request) -> Backbone:
+    """Two small layers with LoRA, drawn at random, biases too."""
+    import transformers
+
+    torch.manual_seed(0)
+    sizes: dict[str, Any] = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+    }
+    folder = tmp_path_factory.mktemp("language")
+    settings = getattr(transformers, f"{request.param}Config")(vocab_size=50, num_hidden_layers=2, **sizes)
+    language = getattr(transformers, f"{request.param}ForCausalLM")(settings)
+    for name, parameter in language.named_parameters():
+        if name.endswith("bias"):
+            torch.nn.init.normal_(parameter)
+    language.save_pretrained(folder)
+    return Backbone(folder, 2, 4, torch.float32)
+
+
+def both(backbone: Backbone) -> tuple[torch.Tensor, torch.Tensor]:
+    """Hidden states with LoRA beside the weights, as in training, and added to them."""
+    torch.manual_seed(1)
+    embedded_ND, layout = torch.randn(10, backbone.width), Layout.plain(10)
+    with torch.inference_mode():
+        added = backbone(embedded_ND, layout)
+    return backbone(embedded_ND, layout), added.clone()
+
+
+def test_added_weights_follow_every_step_and_every_load(backbone):
+    trained = [p for p in backbone.parameters() if p.requires_grad]
+    optimizer, before = torch.optim.AdamW(trained, lr=0.05), both(backbone)[1]
+    for _ in range(3):
+        beside, added = both(backbone)
+        torch.testing.assert_close(added, beside.detach(), rtol=1e-4, atol=1e-4)
+        beside.pow(2).sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    after = both(backbone)[1]
+    assert (after - before).abs().max() > 0.01
+    backbone.load_lora_state({name: torch.zeros_like(value) for name, value in backbone.lora_state().items()})
+    torch.testing.assert_close(both(backbone)[1], before, rtol=1e-4, atol=1e-4)
