@@ -27,6 +27,8 @@ def as_of_ranges(users: pl.DataFrame, events: Table, name: str, rows: int = PART
     moments = [users[column].dt.timestamp("us").to_numpy() for column in ("snapshot", "horizon_end")]
     first, earlier = np.full(users.height, -1), np.zeros((2, users.height), np.int64)
     for start, part in parts(events, rows):
+        if part.is_empty():
+            continue
         held = part.with_columns(position=pl.int_range(pl.len())).group_by("user")
         held = held.agg(low=pl.col("position").min(), high=pl.col("position").max() + 1)
         inside = users["user"].is_between(part["user"].min(), part["user"].max()).fill_null(False).arg_true()

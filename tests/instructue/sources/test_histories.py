@@ -84,6 +84,13 @@ def test_ranges_agree_with_brute_force_where_times_tie():
             assert not own or events["user"][first] == user
 
 
+def test_a_source_without_events_gives_empty_ranges(dataset, tables, histories):
+    for none in (tables["trip"].head(0), tables["trip"].head(0).lazy()):
+        ranges = as_of_ranges(histories.select("user", "snapshot", "horizon_end"), none, "trip")
+        assert ranges.height == histories.height and set(ranges.row(-1)) == {0} and ranges.unique().height == 1
+        check_no_leak(dataset, {**tables, "trip": none}, histories.with_columns(ranges))
+
+
 @pytest.mark.parametrize("rows", [997, 20_000])
 def test_tables_on_disk_give_the_same_histories_in_parts(staged, dataset, tables, snapshots, histories, rows):
     # Parts end within users' events, and within moments that several events share.
