@@ -6,7 +6,7 @@ Makes worlds of the made-up super-app and runs on each, one process after the ot
 
 - floor: DuckDB reads each source's files, sorts them by user and time and writes them, compressed as ours;
 - ours: the stage `sources` with an empty cache, and the as-of histories and their leak checks. Their vectors of event
-  texts are left out: they cost by distinct text, not by event. What is published is taken to be all that was staged;
+  texts are left out: they cost by distinct text, not by event. Without --validation all that was staged is published;
 - once more, with one more file per source; only that file should be read;
 - pandas, where it can hold them: read, put into words, number, sort, write, and count per snapshot.
 
@@ -77,6 +77,14 @@ def sources(world: Path, project: Path, rows: int) -> dict[str, float]:
     return {"pieces_made": len(set(kept.glob("*")) - before)}
 
 
+def validation(world: Path, project: Path, rows: int) -> dict[str, float]:
+    from instructue.paths import Paths
+    from instructue.sources.publish import validate_and_publish
+
+    validate_and_publish(_config(world, rows), Paths(project))
+    return {}
+
+
 def histories(world: Path, project: Path, rows: int) -> dict[str, float]:
     from instructue.paths import Paths
     from instructue.sources.ingest import as_of_histories, write_table
@@ -128,7 +136,7 @@ def grow(world: Path, project: Path, _: int) -> dict[str, float]:
     return {}
 
 
-CHILDREN = {f.__name__: f for f in (generate, floor, sources, histories, grow, pandas)}
+CHILDREN = {f.__name__: f for f in (generate, floor, sources, validation, histories, grow, pandas)}
 
 
 def _spec(world: Path):  # noqa: ANN202
@@ -158,14 +166,16 @@ def child(what: str, world: Path, project: Path, rows: int) -> dict[str, float]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def measure(events: int, rows: int, pandas_to: int, folder: Path) -> dict[str, float]:
+def measure(events: int, rows: int, pandas_to: int, folder: Path, validate: bool = False) -> dict[str, float]:
     """All figures of one size; its files are removed."""
     world, project = folder / "world", folder / "project"
     made = child("generate", world, folder / str(-(-events // EVENTS_PER_USER)), rows)
     size = sum(path.stat().st_size for path in world.rglob("*.parquet")) / 2**30
     least = child("floor", world, folder / "floor", rows)
     shutil.rmtree(folder / "floor")
-    read, asof = child("sources", world, project, rows), child("histories", world, project, rows)
+    read = child("sources", world, project, rows)
+    checked = child("validation", world, project, rows) if validate else None
+    asof = child("histories", world, project, rows)
     child("grow", world, project, rows)
     again = child("sources", world, project, rows)
     for path in world.glob("*/part-99999.parquet"):
@@ -188,6 +198,8 @@ def measure(events: int, rows: int, pandas_to: int, folder: Path) -> dict[str, f
         "pieces_made": int(read["pieces_made"]),
         "pieces_made_again": int(again["pieces_made"]),
     }
+    if checked:
+        found |= {"validation_s": checked["seconds"], "validation_peak_gib": checked["peak_gib"]}
     if events <= pandas_to:
         plain = child("pandas", world, folder / "pandas", rows)
         found |= {"pandas_s": plain["seconds"], "pandas_peak_gib": plain["peak_gib"]}
@@ -208,6 +220,8 @@ def show(found: dict[str, float]) -> None:
           f"{ours / millions:.2f} s a million events, {found['peak_gib']:.2f} GiB")  # fmt: skip
     print(f"  sources with one more file each: {found['again_s']:.1f} s; pieces made: "
           f"{found['pieces_made_again']} in place of {found['pieces_made']}")  # fmt: skip
+    if "validation_s" in found:
+        print(f"  validation: {found['validation_s']:.1f} s, {found['validation_peak_gib']:.2f} GiB")
     if "pandas_s" in found:
         print(f"  pandas: {found['pandas_s']:.1f} s, {found['pandas_peak_gib']:.2f} GiB; "
               f"ours takes {found['vs_pandas']:.2f} x its time")  # fmt: skip
@@ -219,6 +233,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where the files lie meanwhile; some 100 bytes an event are needed")
     parser.add_argument("--partition-rows", type=int, default=-1, help="data.partition_rows; -1 takes params.yaml's")
     parser.add_argument("--pandas-to", type=int, default=10_000_000, help="the most events that pandas is given")
+    parser.add_argument("--validation", action="store_true", help="validate too, beside the ratios")
     parser.add_argument("--child", nargs=4, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
@@ -232,7 +247,7 @@ def main() -> None:
         return
     for events in options.events:
         with tempfile.TemporaryDirectory(prefix="ingest-", dir=options.folder) as scratch:
-            found = measure(events, options.partition_rows, options.pandas_to, Path(scratch))
+            found = measure(events, options.partition_rows, options.pandas_to, Path(scratch), options.validation)
         show(found)
     print(json.dumps({k: v if isinstance(v, int) else round(v, 3) for k, v in found.items()}))
 
