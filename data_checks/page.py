@@ -1,5 +1,6 @@
 """The results page: one HTML file that opens without a network, and the same as results.json."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -42,8 +43,21 @@ class _Part:
 
     spec: SourceSpec
     file: str
-    table: pl.DataFrame
+    tables: Mapping[str, pl.DataFrame]
     outcomes: list[CheckOutcome]
+
+    @property
+    def table(self) -> pl.DataFrame:
+        return self.tables[self.spec.name]
+
+    @property
+    def read(self) -> int:
+        return max(o.checked for o in self.outcomes)
+
+    @property
+    def record(self) -> dict[str, Any]:
+        named = any(len(o.bad) + len(o.noted) for o in self.outcomes)
+        return suite_record(self.outcomes, self.table if named else None)
 
     @property
     def quarantined(self) -> int:
@@ -56,7 +70,7 @@ class _Part:
     @property
     def sentence(self) -> str:
         held = sum(o.passed for o in self.outcomes)
-        words = f"{held} of {len(self.outcomes)} expectations hold on {self.table.height:,} rows."
+        words = f"{held} of {len(self.outcomes)} expectations hold on {self.read:,} rows."
         if self.quarantined:
             words += f" {self.quarantined:,} {'row is' if self.quarantined == 1 else 'rows are'} quarantined."
         return words
@@ -65,7 +79,7 @@ class _Part:
 def write_report(
     folder: Path,
     dataset: DatasetSpec,
-    tables: dict[str, pl.DataFrame],
+    tables: Mapping[str, pl.DataFrame],
     origins: dict[str, Path],
     outcomes: list[CheckOutcome],
 ) -> None:
@@ -73,13 +87,13 @@ def write_report(
     import json
 
     groups = by_source(outcomes)
-    parts = [_Part(s, origins[s.name].name, tables[s.name], groups[s.name]) for s in dataset.sources]
+    parts = [_Part(s, origins[s.name].name, tables, groups[s.name]) for s in dataset.sources]
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "index.html").write_text(_page(dataset, parts), encoding="utf-8")
     results = {
         "dataset": dataset.name,
         "published": not _stopped(parts),
-        "sources": {p.spec.name: {"file": p.file, **suite_record(p.outcomes, p.table)} for p in parts},
+        "sources": {p.spec.name: {"file": p.file, **p.record} for p in parts},
     }
     (folder / "results.json").write_text(json.dumps(results, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
@@ -101,7 +115,7 @@ def _page(dataset: DatasetSpec, parts: list[_Part]) -> str:
 def _banner(parts: list[_Part]) -> str:
     checks = [o for p in parts for o in p.outcomes]
     failed, warned = [[o for o in checks if o.verdict == v] for v in ("failed", "warned")]
-    rows, bad = sum(p.table.height for p in parts), sum(p.quarantined for p in parts)
+    rows, bad = sum(p.read for p in parts), sum(p.quarantined for p in parts)
     if failed:
         tone, head = "failed", "Stopped: nothing was published."
         tail = f"{len(failed)} of {len(checks)} expectations block; the rows that break them are in quarantine."
@@ -118,7 +132,7 @@ def _overview(parts: list[_Part]) -> str:
     heads = ["source", "", "from", "read", "kept", "quarantined", "verdict"]
     rows = []
     for part in parts:
-        name, read, bad = part.spec.name, part.table.height, part.quarantined
+        name, read, bad = part.spec.name, part.read, part.quarantined
         title = f'<span class="soft">{escape(part.spec.title)}</span>'
         words = [f'<a href="#{name}">{name}</a>', title, f"<code>{escape(part.file)}</code>"]
         rows.append([*words, read, read - bad, bad, _chip(part.verdict)])

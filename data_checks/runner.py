@@ -1,5 +1,6 @@
 """Validates all staged tables of a data set: one suite per source, one page for people."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from instructue.sources.spec import DatasetSpec
 
 def validate(
     dataset: DatasetSpec,
-    tables: dict[str, pl.DataFrame],
+    tables: Mapping[str, pl.DataFrame],
     texts: pl.DataFrame,
     origins: dict[str, Path],
     report: Path,
@@ -33,6 +34,7 @@ def validate(
         read = tables[source.name].height
         suite = source_suite(dataset, source, tables, texts, (before or {}).get(source.name))
         judged = judge(source.name, suite.rules, suite.rows, suite.figures, suite.texts)
+        del suite  # a copy of the table's times and texts, which the next one needs no room beside
         outcomes += [*_tolerate(source.name, judged, read, max_quarantined_share), adds_up(source.name, judged, read)]
     write_report(report, dataset, tables, origins, outcomes)
     return outcomes

@@ -1,6 +1,7 @@
 """Each source's suite, derived from its SourceSpec: the rules, and the figures that rules about the table read."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -46,7 +47,7 @@ class Suite:
 def source_suite(
     dataset: DatasetSpec,
     source: SourceSpec,
-    tables: dict[str, pl.DataFrame],
+    tables: Mapping[str, pl.DataFrame],
     texts: pl.DataFrame,
     before: int | None = None,
 ) -> Suite:
@@ -142,7 +143,7 @@ def _text_rules(dataset: DatasetSpec, source: SourceSpec) -> list[Rule]:
 
 
 def _users(
-    dataset: DatasetSpec, source: SourceSpec, tables: dict[str, pl.DataFrame]
+    dataset: DatasetSpec, source: SourceSpec, tables: Mapping[str, pl.DataFrame]
 ) -> tuple[list[Rule], dict[str, Any]]:
     """How many of a source's users the first event source knows: few means that a user column holds something else."""
     first = dataset.event_sources[0].name

@@ -24,6 +24,11 @@ class DataConfig(Section):
     )
     folder: str | None = Field(description="Folder of the data files, in place of the described one; null keeps it")
     max_users: int = Field(ge=0, description="Keep at most this many users, chosen by a stable hash; 0 keeps all")
+    partition_rows: int = Field(
+        ge=0,
+        description="A source with more rows is read and sorted so many at a time, and what its files gave is kept in "
+        ".cache; 0 reads any at once. The tables are the same to the byte",
+    )
 
     def description(self, root: Path = Path()) -> str:
         """What load_dataset and load_tasks read, of the project in `root`: one of ours by name, else a path.

@@ -111,6 +111,10 @@ class Paths:
         """Figures of earlier UserQA, which the data card compares with."""
         return self.cache / "userqa_versions"
 
+    def ingested(self, dataset: str) -> Path:
+        """What reading the files of `dataset` gave, by their digests, where they are too large to be read at once."""
+        return self.cache / "ingested" / dataset
+
     def volumes(self, dataset: str) -> Path:
         """Rows per source of `dataset` when they were last published, which the next validation compares with."""
         return self.cache / "volumes" / f"{dataset}.json"

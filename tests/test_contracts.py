@@ -180,11 +180,12 @@ def closure(stage: str) -> set[str]:
 
 
 # Reached, but shaping nothing that the stage makes: through a module that serves another stage too, or as a mere check.
-READING = {"readers", "formats", "databases"}
+INGESTING = {"merge", "pieces", "rowwise"}
+READING = {"readers", "formats", "databases", *INGESTING}
 OTHERS = {
     "base_models": {"text_encoder"},
     "sources": {"histories", "snapshots", "text_encoder"},
-    "validation": {"histories", "snapshots", "text_encoder", "ingest", "events"},
+    "validation": {"histories", "snapshots", "text_encoder", "ingest", "events", *INGESTING},
     "histories": {"events", *READING},
     "userqa": {"bring", "ingest", "histories", "snapshots", "events", *READING, "text_encoder"},
     "model": {"bring", "ingest", "histories", "snapshots", "events", *READING},

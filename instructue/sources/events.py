@@ -83,11 +83,20 @@ def number_texts(texts: list[pl.DataFrame]) -> pl.DataFrame:
     return ordered.with_row_index("text_id")
 
 
+def text_columns(source: SourceSpec) -> list[str]:
+    """The columns that tell one of a source's texts from another."""
+    return ["attribute", "value"] if source.kind == "attributes" else source.attributes
+
+
+def sorted_by(source: SourceSpec) -> list[str]:
+    """The order of a source's table; rows that are equal in it stay as they were read."""
+    return ["user", "row", "text_id"] if source.kind == "attributes" else ["user", "time", "row"]
+
+
 def with_text_ids(source: SourceSpec, events: pl.DataFrame, texts: pl.DataFrame) -> pl.DataFrame:
     """Replace the attribute columns by text_id and sort by user, time, row."""
-    on = ["attribute", "value"] if source.kind == "attributes" else source.attributes
+    on = text_columns(source)
     own = texts.filter(pl.col("source") == source.name).select("text_id", *on)
     kept = {"attribute"} if source.kind == "attributes" else set()
     joined = events.join(own, on=on, how="left", maintain_order="left").drop(set(on) - kept)
-    order = ["user", "row", "text_id"] if source.kind == "attributes" else ["user", "time", "row"]
-    return joined.sort(order)
+    return joined.sort(sorted_by(source), maintain_order=True)

@@ -7,7 +7,7 @@ The judge is named in params.yaml (validation.validator) and called as
 import importlib
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -22,6 +22,7 @@ from instructue.report import StageReport
 from instructue.sources.ingest import write_table
 from instructue.sources.readers import Reader, data_folder, origin
 from instructue.sources.spec import DatasetSpec, load_dataset
+from instructue.sources.staged import Staged, read_staged
 
 NAMED = 3  # bad rows named in the error, per expectation
 
@@ -51,8 +52,8 @@ def validate_and_publish(config: Config, paths: Paths) -> StageReport:
     """
     dataset = load_dataset(config.data.description())
     validate = _validator(config.validation.validator)
-    tables = {s.name: _staged(paths.table(s.name, staged=True)) for s in dataset.sources}
-    texts = _staged(paths.texts(staged=True))
+    tables = Staged({s.name: paths.table(s.name, staged=True) for s in dataset.sources})
+    texts = read_staged(paths.texts(staged=True))
     folder = data_folder(dataset, config.data.folder)
     origins = {s.name: origin(dataset, folder, s.file) for s in dataset.sources}
     with replacing(paths.validation_report) as page:
@@ -64,8 +65,8 @@ def validate_and_publish(config: Config, paths: Paths) -> StageReport:
         for name, table in tables.items()
     }
     bad = {name: _by_file(dataset, folder, name, rows) for name, rows in bad.items()}
-    _write_quarantine(paths.quarantine, tables, bad)
-    report = _report(dataset, tables, bad, outcomes, paths)
+    _write_quarantine(paths.quarantine, tables.rows, bad)
+    report = _report(dataset, tables.rows, bad, outcomes, paths)
     if stopping := [o for o in outcomes if o.blocking and not o.passed]:
         failure = ValidationFailed(_message(stopping, outcomes, tables, origins, config, paths))
         failure.outcomes, failure.report = outcomes, report
@@ -89,17 +90,6 @@ def _validator(name: str) -> Callable[..., Sequence[Outcome]]:
         return getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError) as error:
         raise ConfigError(f"validation.validator {name!r} in params.yaml cannot be loaded: {error}") from error
-
-
-def _staged(path: Path) -> pl.DataFrame:
-    if not path.is_file():
-        raise DataError(f"{path} is not there; run the sources stage first: python -m instructue sources")
-    try:
-        return pl.read_parquet(path)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise DataError(
-            f"{path} cannot be read; run the sources stage again: python -m instructue sources ({error})"
-        ) from error
 
 
 def bad_rows(table: pl.DataFrame, outcomes: Sequence[Outcome], file: str) -> pl.DataFrame:
@@ -146,38 +136,38 @@ def _by_file(dataset: DatasetSpec, folder: Path, source: str, bad: pl.DataFrame)
         return bad.with_columns(**reader.locate(table, bad["row"]).to_dict())
 
 
-def _write_quarantine(folder: Path, tables: dict[str, pl.DataFrame], bad: dict[str, pl.DataFrame]) -> None:
+def _write_quarantine(folder: Path, read: dict[str, int], bad: dict[str, pl.DataFrame]) -> None:
     """A file per source with bad rows, and the counts of all."""
     with replacing(folder) as temporary:
         temporary.mkdir(parents=True)
         for name, rows in bad.items():
             if rows.height:
                 write_table(rows.drop("position"), temporary / f"{name}.parquet")
-        write_json(temporary / "summary.json", {name: _counts(tables[name], bad[name]) for name in tables})
+        write_json(temporary / "summary.json", {name: _counts(read[name], bad[name]) for name in read})
 
 
-def _counts(table: pl.DataFrame, bad: pl.DataFrame) -> dict[str, int]:
-    return {"read": table.height, "kept": table.height - bad.height, "quarantined": bad.height}
+def _counts(read: int, bad: pl.DataFrame) -> dict[str, int]:
+    return {"read": read, "kept": read - bad.height, "quarantined": bad.height}
 
 
-def _publish(paths: Paths, tables: dict[str, pl.DataFrame], bad: dict[str, pl.DataFrame]) -> None:
+def _publish(paths: Paths, tables: Staged, bad: dict[str, pl.DataFrame]) -> None:
     """All good rows, as one folder moved into place. Raises DataError if a row was lost or doubled on the way."""
     with replacing(paths.sources) as temporary:
         temporary.mkdir(parents=True)
         shutil.copyfile(paths.texts(staged=True), temporary / "texts.parquet")
-        for name, table in tables.items():
+        for name, read in tables.rows.items():
             target, rows = temporary / f"{name}.parquet", bad[name]
             if rows.height:
-                keep = np.ones(table.height, bool)
+                keep = np.ones(read, bool)
                 keep[rows["position"].to_numpy()] = False
-                write_table(table.filter(pl.Series(keep)), target)
+                write_table(tables[name].filter(pl.Series(keep)), target)
             else:
                 shutil.copyfile(paths.table(name, staged=True), target)
             set_aside = paths.quarantine / f"{name}.parquet"
             parted = [_height(target), _height(set_aside) if rows.height else 0]
-            if sum(parted) != table.height:
+            if sum(parted) != read:
                 raise DataError(
-                    f"source {name!r}: {table.height} rows were read, but {parted[0]} kept + {parted[1]} quarantined"
+                    f"source {name!r}: {read} rows were read, but {parted[0]} kept + {parted[1]} quarantined"
                 )
 
 
@@ -187,7 +177,7 @@ def _height(path: Path) -> int:
 
 def _report(
     dataset: DatasetSpec,
-    tables: dict[str, pl.DataFrame],
+    read: dict[str, int],
     bad: dict[str, pl.DataFrame],
     outcomes: Sequence[Outcome],
     paths: Paths,
@@ -195,7 +185,7 @@ def _report(
     report = StageReport("validation", links={"page": str(paths.validation_report / "index.html")})
     for source in dataset.sources:
         name = source.name
-        own, counts = [o for o in outcomes if o.source == name], _counts(tables[name], bad[name])
+        own, counts = [o for o in outcomes if o.source == name], _counts(read[name], bad[name])
         broken = {
             "failed": sum(not o.passed and o.blocking for o in own),
             "warned": sum(not o.passed and not o.blocking for o in own),
@@ -228,7 +218,7 @@ def _report(
 def _message(
     stopping: Sequence[Outcome],
     outcomes: Sequence[Outcome],
-    tables: dict[str, pl.DataFrame],
+    tables: Mapping[str, pl.DataFrame],
     origins: dict[str, Path],
     config: Config,
     paths: Paths,

@@ -3,7 +3,8 @@
 import importlib.util
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pyarrow as pa
 
 from instructue.errors import ConfigError, DataError
 from instructue.sources import databases
-from instructue.sources.formats import Files, clear, name_sql, open_files, relation
+from instructue.sources.formats import Files, clear, name_sql, open_files, quoted, relation
 from instructue.sources.spec import DatasetSpec, SourceSpec
 
 RESERVED = {"row", "user", "time", "amount", "text_id"}
@@ -56,7 +57,9 @@ class Reader:
     def __init__(self, dataset: DatasetSpec, folder: Path, *, memory: str = "3GB") -> None:
         self.dataset = dataset
         self.folder = folder
-        self.connection = duckdb.connect(config={"memory_limit": memory, "preserve_insertion_order": True})
+        self._scratch = tempfile.TemporaryDirectory(prefix="instructue-")
+        config = {"memory_limit": memory, "preserve_insertion_order": True, "temp_directory": self._scratch.name}
+        self.connection = duckdb.connect(config=config)
         self.connection.execute("set timezone='UTC'")
         zone = dataset.timezone.replace("'", "")
         self.connection.execute(f"create macro local(ts) as timezone('{zone}', timezone('UTC', ts))")
@@ -64,7 +67,6 @@ class Reader:
         self.connection.execute("create macro user_number(x) as (md5_number_lower(x::varchar) >> 1)::bigint")
         self.files: dict[str, Files] = {}
         self._later: dict[str, Callable[[], None]] = {}  # tables of databases are copied when they are asked for
-        self._scratch = tempfile.TemporaryDirectory(prefix="instructue-")
         for table in dataset.tables:
             try:
                 self._add(table)
@@ -99,20 +101,35 @@ class Reader:
             raise DataError(f"{error}; data set {self.dataset.name!r} needs it for table {table!r}") from None
         self.files[table] = files
         try:
-            if files.kind == "parquet" and len(files.read) == 1:
-                rows = relation(files)[:-1] + ", file_row_number=true)"
-                select = f"select *, file_row_number as file_row from {rows}"
-            else:
-                select = f"select *, row_number() over () - 1 as file_row from {relation(files)}"
-            types = self.dataset.table(table).types if files.kind == "json" else {}
-            cast = ", ".join(f"cast({name_sql(c)} as {kind}) as {name_sql(c)}" for c, kind in types.items())
-            self.connection.execute(
-                f"create view {table} as " + (select.replace("*", f"* replace ({cast})", 1) if cast else select)
-            )
+            self._view(table)
         except duckdb.ParserException:
             raise
         except duckdb.Error as error:
             raise DataError(self._unreadable(files, error)) from error
+
+    def _view(self, table: str, only: Path | None = None) -> None:
+        """The view of a table of files; of one of its files alone, rows counted from 0 and types as those of all."""
+        files = self.files[table]
+        types = self.dataset.table(table).types if files.kind == "json" else {}
+        cast = ", ".join(f"cast({name_sql(c)} as {kind}) as {name_sql(c)}" for c, kind in types.items())
+        every = f"* replace ({cast})" if cast else "*"
+        number, rows = "row_number() over () - 1", relation(files)
+        if len(files.read) > 1 and only is not None:
+            every = every.replace("*", "* exclude (origin_file)", 1)
+            rows = f"{rows[:-1]}, filename='origin_file') where origin_file = {quoted(str(only))}"
+        elif files.kind == "parquet" and len(files.read) == 1:
+            number, rows = "file_row_number as file_row", rows[:-1] + ", file_row_number=true)"
+        named = number if number.endswith("file_row") else f"{number} as file_row"
+        self.connection.execute(f"create or replace view {table} as select {every}, {named} from {rows}")
+
+    @contextmanager
+    def only(self, table: str, path: Path) -> Iterator[None]:
+        """Inside the block the table has the rows of one of its files (of `files[table].read`) and no others."""
+        self._view(table, path)
+        try:
+            yield
+        finally:
+            self._view(table)
 
     def _unreadable(self, files: Files, error: Exception) -> str:
         place = ", ".join(map(str, files.origins[:3])) + (" ..." if len(files.origins) > 3 else "")
@@ -165,10 +182,30 @@ class Reader:
         Raises ConfigError naming the description's line when the query does not fit the tables; DataError naming file
         and line when a file is damaged, and a column that is missing or of the wrong type.
         """
+        with self._named(source):
+            frame = pl.from_arrow(self.connection.sql(source.query).to_arrow_table())
+        return self._checked(source, frame)
+
+    def batches(self, source: SourceSpec, size: int) -> Iterator[pl.DataFrame]:
+        """The same rows in the same order, about `size` at a time; at least one frame, though it may be empty."""
+        with self._named(source):
+            stream = self.connection.sql(source.query).to_arrow_reader(size)
+            batch = next(stream, None)
+        if batch is None:
+            yield self._checked(source, pl.from_arrow(stream.schema.empty_table()))
+        while batch is not None:
+            # As a table: Polars looks at a single batch with pandas.
+            yield self._checked(source, pl.from_arrow(pa.Table.from_batches([batch])))
+            with self._named(source):
+                batch = next(stream, None)
+
+    @contextmanager
+    def _named(self, source: SourceSpec) -> Iterator[None]:
+        """Errors of a source's query as ours; what it needs of databases is copied first."""
         place = [s.name for s in self.dataset.sources].index(source.name)
         self.need(self.named_in(source.query))
         try:
-            frame = pl.from_arrow(self.connection.sql(source.query).to_arrow_table())
+            yield
         except (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException) as error:
             where = self.dataset.at("sources", place, "query")
             raise ConfigError(
@@ -178,6 +215,8 @@ class Reader:
         except (duckdb.Error, pa.ArrowException, UnicodeDecodeError) as error:
             said = clear(error, [self.files[t] for t in self.named_in(source.query) if t in self.files])
             raise DataError(f"source {source.name!r} from {self._files(source)} cannot be read: {said}") from error
+
+    def _checked(self, source: SourceSpec, frame: pl.DataFrame | pl.Series) -> pl.DataFrame:
         if not isinstance(frame, pl.DataFrame):
             raise DataError(f"source {source.name!r}: its query gives no table")
         needed = {"row", self.dataset.user, *source.attributes, *source.columns, *source.key}
@@ -222,7 +261,7 @@ class Reader:
         if files is None or len(files.read) == 1:
             place = self.dataset.table(table).place
             return pl.DataFrame({"file": pl.repeat(place, len(rows), dtype=pl.String, eager=True), "row": rows})
-        counts = [self._count(files, path) for path in files.read]
+        counts = [self.count(table, path) for path in files.read]
         names = [str(p.relative_to(self.folder) if p.is_relative_to(self.folder) else p) for p in files.origins]
         begins = pl.Series("begin", [0, *counts]).cum_sum()[:-1].cast(pl.Int64)
         starts = pl.DataFrame({"file": names, "begin": begins}).filter(pl.Series(counts) > 0)
@@ -230,5 +269,6 @@ class Reader:
         found = asked.join_asof(starts, left_on="at", right_on="begin", strategy="backward").sort("order")
         return found.select("file", row=(pl.col("at") - pl.col("begin")).cast(rows.dtype))
 
-    def _count(self, files: Files, path: Path) -> int:
-        return int(self.one(f"select count(*) from {relation(files, [path])}")[0])
+    def count(self, table: str, path: Path) -> int:
+        """Rows of one of a table's files."""
+        return int(self.one(f"select count(*) from {relation(self.files[table], [path])}")[0])

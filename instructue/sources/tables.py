@@ -1,6 +1,7 @@
 """Reading the published tables: the one place that knows how they lie on disk."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -33,6 +34,11 @@ def load_events(dataset: DatasetSpec, paths: Paths) -> dict[str, pl.DataFrame]:
     return {s.name: _read(paths.table(s.name), "validation") for s in dataset.sources}
 
 
+def scan_events(dataset: DatasetSpec, paths: Paths) -> dict[str, pl.LazyFrame]:
+    """The same tables, to be read in parts."""
+    return {s.name: pl.scan_parquet(_there(paths.table(s.name), "validation")) for s in dataset.sources}
+
+
 def load_tables(config: Config, paths: Paths) -> Tables:
     """Everything that the histories stage leaves behind. Raises DataError if a stage has not run."""
     from safetensors.numpy import load_file
@@ -43,7 +49,11 @@ def load_tables(config: Config, paths: Paths) -> Tables:
     return Tables(dataset, load_events(dataset, paths), _read(paths.texts(), "validation"), histories, vectors)
 
 
-def _read(path, stage: str) -> pl.DataFrame:
+def _read(path: Path, stage: str) -> pl.DataFrame:
+    return pl.read_parquet(_there(path, stage))
+
+
+def _there(path: Path, stage: str) -> Path:
     if not path.is_file():
         raise DataError(f"{path} is not there; run the {stage} stage first: python -m instructue {stage}")
-    return pl.read_parquet(path)
+    return path

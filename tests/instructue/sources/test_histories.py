@@ -84,6 +84,36 @@ def test_ranges_agree_with_brute_force_where_times_tie():
             assert not own or events["user"][first] == user
 
 
+def test_a_source_without_events_gives_empty_ranges(dataset, tables, histories):
+    for none in (tables["trip"].head(0), tables["trip"].head(0).lazy()):
+        ranges = as_of_ranges(histories.select("user", "snapshot", "horizon_end"), none, "trip")
+        assert ranges.height == histories.height and set(ranges.row(-1)) == {0} and ranges.unique().height == 1
+        check_no_leak(dataset, {**tables, "trip": none}, histories.with_columns(ranges))
+
+
+@pytest.mark.parametrize("rows", [997, 20_000])
+def test_tables_on_disk_give_the_same_histories_in_parts(staged, dataset, tables, snapshots, histories, rows):
+    # Parts end within users' events, and within moments that several events share.
+    lazy = {name: pl.scan_parquet(staged[1].table(name, staged=True)) for name in tables}
+    assert build_histories(dataset, lazy, snapshots, min_events=10, rows=rows).equals(histories)
+    check_no_leak(dataset, lazy, histories, rows)
+    last = histories.filter(pl.col("trip_horizon") > pl.col("trip_end"))["example"][-1]
+    leaky = histories.with_columns(trip_end=pl.col("trip_end") + (pl.col("example") == last))
+    with pytest.raises(LeakageError, match="^1 histories of source 'trip' reach past"):
+        check_no_leak(dataset, lazy, leaky, rows)
+
+
+def test_disorder_between_two_parts_is_caught(dataset, tables, histories):
+    rows = 1000
+    ends = tables["purchase"][rows - 1 : rows + 1]
+    assert ends["user"][0] == ends["user"][1]
+    at = pl.int_range(pl.len())
+    early = pl.when(at == rows).then(pl.lit(ends["time"][0]).dt.offset_by("-1s")).otherwise("time")
+    moved = tables["purchase"].with_columns(time=early)
+    with pytest.raises(LeakageError, match="'purchase' is not sorted by user and time"):
+        check_no_leak(dataset, {**tables, "purchase": moved.lazy()}, histories, rows)
+
+
 def test_an_event_at_the_snapshot_belongs_to_the_horizon(dataset, tables, histories, snapshots):
     first = histories.filter(pl.col("snapshot") == snapshots[0].at).row(0, named=True)
     at = first["purchase_end"]

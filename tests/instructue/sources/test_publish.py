@@ -1,6 +1,7 @@
 """Publishing as such, judged by plug-in validators that need no Great Expectations."""
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -176,3 +177,22 @@ def test_publishing_knows_no_validator_until_it_runs():
     assert (
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
     )
+
+
+def test_tables_that_do_not_fit_beside_each_other_give_the_same(project, staged, monkeypatch):
+    from instructue.sources import staged as held
+
+    config, paths = project
+    shutil.copytree(staged[1].staged, paths.staged)
+    reports, read, whole = [], [], held.read_staged
+    monkeypatch.setattr(held, "read_staged", lambda path: (read.append(path.stem), whole(path))[1])
+    for rows in (held.HELD, 0):
+        monkeypatch.setattr(held, "HELD", rows)
+        read.clear()
+        report = validate_and_publish(config, paths)
+        pages = [path.read_bytes() for path in sorted(paths.validation_report.iterdir())]
+        tables = [path.read_bytes() for path in sorted(paths.sources.iterdir())]
+        reports.append((report.rows, report.metrics, pages, tables))
+        # Either each once, or again and again: the first source's users are asked for beside every other's.
+        assert (read.count("purchase") == 1) == (rows > 0) and set(read) == set(report.rows)
+    assert reports[0] == reports[1]
