@@ -1,5 +1,6 @@
 """Writing files so that a killed run leaves nothing half done."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -36,6 +37,12 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def sha256(path: Path) -> str:
+    """Hash of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_json(path: Path, value: Any) -> None:

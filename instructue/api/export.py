@@ -14,11 +14,11 @@ import yaml
 from instructue.api import prompts
 from instructue.api.card import card
 from instructue.api.network import Network
-from instructue.api.origin import BASE_MODELS, BUNDLE_FORMAT, DATASET, RESULTS, TEXTS, Origin, sha256
+from instructue.api.origin import BASE_MODELS, BUNDLE_FORMAT, DATASET, RESULTS, TEXTS, Origin
 from instructue.errors import ConfigError, DataError
 from instructue.evaluation.cache import digest
 from instructue.evaluation.results import GENERAL, Results, parse_results
-from instructue.files import replacing, write_json
+from instructue.files import replacing, sha256, write_json
 from instructue.models.bring import MANIFEST
 from instructue.network.checkpoint import SETTINGS, WEIGHTS
 from instructue.paths import Paths

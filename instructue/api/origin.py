@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from instructue.config import load_config
 from instructue.config_model import ModelConfig, NetworkConfig, TrainingConfig
 from instructue.errors import ConfigError, DataError
+from instructue.files import sha256
 from instructue.models.bring import MANIFEST, check_base_models
 from instructue.paths import Paths
 from instructue.sources.spec import DatasetSpec, load_dataset
@@ -231,8 +232,3 @@ def _check_base_models(bundle: Path, folder: Path, settings: dict[str, Any]) -> 
 def language_digest(manifest: dict[str, Any]) -> str:
     """What names the frozen language model in config.json, as instructue.training.build does, without loading torch."""
     return hashlib.sha256(json.dumps(manifest["language"]["sha256"], sort_keys=True).encode()).hexdigest()
-
-
-def sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from instructue.api.origin import Origin, sha256
+from instructue.api.origin import Origin
 from instructue.errors import ConfigError, DataError, InstructUEError
+from instructue.files import sha256
 
 if TYPE_CHECKING:
     from instructue.api.network import Network

@@ -55,10 +55,6 @@ class HistoryFeatures:
     def idf(self) -> np.ndarray:
         return self.fitted.idf
 
-    @property
-    def token_width(self) -> int:
-        return self.vectors.shape[1] + self.fitted.map_TC.shape[1]
-
     def fit(self, examples: np.ndarray) -> None:
         """Fit inverse document frequencies and the map of histories on `examples` (training ones only).
 

@@ -3,7 +3,6 @@
 The result is a folder `from_pretrained` reads without a network, and a manifest with checksums.
 """
 
-import hashlib
 import importlib.util
 import json
 import shutil
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from instructue.config import BaseModelsConfig, ModelSourceConfig
 from instructue.errors import ConfigError, DataError
-from instructue.files import replacing, write_json
+from instructue.files import replacing, sha256, write_json
 
 MANIFEST = "manifest.json"
 
@@ -115,13 +114,8 @@ def _describe(config: ModelSourceConfig, folder: Path) -> dict:
         "name": config.name,
         "layers": json.loads((folder / "config.json").read_text()).get("num_hidden_layers"),
         "bytes": sum(p.stat().st_size for p in files),
-        "sha256": {str(p.relative_to(folder)): _sha256(p) for p in files if p.suffix in {".safetensors", ".json"}},
+        "sha256": {str(p.relative_to(folder)): sha256(p) for p in files if p.suffix in {".safetensors", ".json"}},
     }
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_base_models(folder: Path) -> None:
@@ -130,5 +124,5 @@ def check_base_models(folder: Path) -> None:
     for part, entry in manifest.items():
         for name, expected in entry["sha256"].items():
             path = folder / part / name
-            if not path.is_file() or _sha256(path) != expected:
+            if not path.is_file() or sha256(path) != expected:
                 raise DataError(f"{path} is damaged or missing; delete {folder} and run the base_models stage again")

@@ -68,6 +68,14 @@ class Backbone(nn.Module):
                 module.forward, module.merged_weight = MethodType(_fused, module), None
         self.width: int = model.config.hidden_size
 
+    def train(self, mode: bool = True) -> "Backbone":
+        """As torch's; weights that LoRA was added to are forgotten where it is learnt on."""
+        if mode:
+            for module in self.peft.modules():
+                if hasattr(module, "merged_weight"):
+                    module.merged_weight = None
+        return super().train(mode)
+
     @property
     def _causal(self):
         return self.peft.base_model.model

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from instructue.batching.packs import Pack, Segments
+from instructue.batching.tokens import Roles
 from instructue.network.backbone import Backbone
 from instructue.network.event_encoder import SourceEncoders
 from instructue.network.evidence import Evidence
@@ -54,7 +55,7 @@ class Shape:
 
     @property
     def roles(self) -> int:
-        return self.windows + 4
+        return Roles(self.windows).count
 
     @property
     def prefix(self) -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 import duckdb
 import polars as pl
 
-from instructue.files import remove, replacing
+from instructue.files import remove, replacing, sha256
 from instructue.sources.events import text_columns, tidy
 from instructue.sources.readers import Reader
 from instructue.sources.rowwise import ROW, is_rowwise
@@ -46,8 +46,7 @@ class Shelf:
     def digest(self, path: Path) -> str:
         """Of a file's content."""
         if path not in self.digests:
-            with path.open("rb") as file:
-                self.digests[path] = hashlib.file_digest(file, "sha256").hexdigest()
+            self.digests[path] = sha256(path)
         return self.digests[path]
 
     def tidy_up(self) -> None:

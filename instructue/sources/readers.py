@@ -17,8 +17,6 @@ from instructue.sources import databases
 from instructue.sources.formats import Files, clear, name_sql, open_files, quoted, relation
 from instructue.sources.spec import DatasetSpec, SourceSpec
 
-RESERVED = {"row", "user", "time", "amount", "text_id"}
-
 
 def data_folder(dataset: DatasetSpec, folder: str | None = None) -> Path:
     """Where the files lie: `folder` if given, else the described one, inside its package or absolute.

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,8 @@ from instructue.network.checkpoint import load_trainable_state, read_settings, r
 from instructue.network.user_model import Shape, UserModel
 from instructue.paths import Paths
 from instructue.sources.tables import Tables
+
+SHAPING = ("batching", "models", "network", "training")  # packages whose code shapes a trained model
 
 
 @dataclass
@@ -114,6 +117,15 @@ def base_model_digests(paths: Paths) -> dict[str, str]:
     named = {"base_model": "language", "text_encoder": "text_encoder"}
     sums = {name: json.dumps(manifest[part]["sha256"], sort_keys=True) for name, part in named.items()}
     return {name: hashlib.sha256(text.encode()).hexdigest() for name, text in sums.items()}
+
+
+@cache
+def code(packages: tuple[str, ...] = SHAPING) -> str:
+    """Hash of the code that a trained model comes from."""
+    root, digest = Path(__file__).parent.parent, hashlib.sha256()
+    for file in sorted(f for name in packages for f in (root / name).rglob("*.py")):
+        digest.update(json.dumps(str(file.relative_to(root))).encode() + file.read_bytes())
+    return digest.hexdigest()[:32]
 
 
 def texts_digest(tables: Tables) -> str:

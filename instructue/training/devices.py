@@ -1,9 +1,12 @@
 """Where training computes, and the one place that moves a batch there."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass, replace
 from typing import TypeVar
 
 import torch
+from torch.utils import deterministic as settings
 
 from instructue.errors import ConfigError
 
@@ -16,6 +19,23 @@ def device_of(name: str) -> torch.device:
     if name == "cuda" and not there:
         raise ConfigError("model.training.device is cuda, but PyTorch finds no GPU here; set it to auto or cpu")
     return torch.device("cuda" if there and name != "cpu" else "cpu")
+
+
+@contextmanager
+def exact(device: torch.device) -> Iterator[None]:
+    """On a processor every sum in one order, whatever the threads: two runs are the same to the digit.
+
+    Gradients added up by index have no order of their own otherwise.
+    """
+    before, filled = torch.are_deterministic_algorithms_enabled(), settings.fill_uninitialized_memory
+    if device.type == "cpu":
+        settings.fill_uninitialized_memory = False  # only shows what is read unset; costs a pass over new memory
+        torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        settings.fill_uninitialized_memory = filled
+        torch.use_deterministic_algorithms(before)
 
 
 def moved(thing: T, device: torch.device) -> T:

@@ -4,7 +4,6 @@ import hashlib
 import json
 import logging
 from contextlib import nullcontext
-from pathlib import Path
 
 import polars as pl
 import torch
@@ -13,13 +12,13 @@ from instructue.batching.sampler import plan_steps
 from instructue.config import Config
 from instructue.config_model import ModelConfig
 from instructue.errors import DataError
-from instructue.files import remove, write_json
+from instructue.files import remove, sha256, write_json
 from instructue.network.checkpoint import save_bundle
 from instructue.paths import Paths
 from instructue.report import StageReport
 from instructue.sources.tables import Tables, load_tables
 from instructue.training.batches import Batches, TextVectors
-from instructue.training.build import Parts, base_model_digests, build, texts_digest
+from instructue.training.build import Parts, base_model_digests, build, code, texts_digest
 from instructue.training.curves import draw_curves
 from instructue.training.distributed import ALONE, Ranks, joined, started_by_torchrun
 from instructue.training.launch import in_processes
@@ -48,8 +47,8 @@ def _fit(config: Config, paths: Paths, ranks: Ranks) -> StageReport:
     batches = make_batches(config, paths, triplets, parts, ranks)
     trainer = Trainer(parts.model, config.model.training, parts.dtype, ranks)
     hashes = {
-        "userqa": _sha256(paths.userqa / "triplets.parquet"),
-        "histories": _sha256(paths.histories / "histories.parquet"),
+        "userqa": sha256(paths.userqa / "triplets.parquet"),
+        "histories": sha256(paths.histories / "histories.parquet"),
     }
     checkpoints, fingerprint = paths.cache / "training", _fingerprint(config.model, hashes, paths)
     tags = {f"data.{k}": v for k, v in hashes.items()}
@@ -82,7 +81,7 @@ def _fit(config: Config, paths: Paths, ranks: Ranks) -> StageReport:
 def _fingerprint(model: ModelConfig, hashes: dict[str, str], paths: Paths) -> str:
     """What a checkpoint must be of to go on from it. How a step is computed may differ: its result is the same."""
     shaping = model.model_dump(exclude={"training": {"micro_batch", "processes", "device"}})
-    return hashlib.sha256(json.dumps([shaping, hashes, base_model_digests(paths)]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([shaping, hashes, base_model_digests(paths), code()]).encode()).hexdigest()
 
 
 def load_triplets(paths: Paths, tables: Tables) -> pl.DataFrame:
@@ -124,8 +123,3 @@ def _describe(trainer: Trainer, paths: Paths, triplets: pl.DataFrame, run_id: st
         plots={"curves": paths.model / "curves.png"},
         links={"mlflow_run": run_id, "mlflow_store": paths.mlflow_uri},
     )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

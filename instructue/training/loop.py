@@ -19,7 +19,7 @@ from instructue.network.user_model import UserModel
 from instructue.progress import track
 from instructue.training import losses
 from instructue.training.batches import Batch, Batches, Chunk
-from instructue.training.devices import moved
+from instructue.training.devices import exact, moved
 from instructue.training.distributed import ALONE, Ranks
 from instructue.training.grad_cache import Cached
 from instructue.training.optim import make_optimizer, set_rates
@@ -51,7 +51,8 @@ class Trainer:
         """One optimiser step; returns its figures."""
         self.model.train()
         factor = set_rates(self.optimizer, number, self.config.steps)
-        figures = self.gradients(batch)
+        with exact(self.ranks.device):
+            figures = self.gradients(batch)
         norm = torch.nn.utils.clip_grad_norm_(self.trained, CLIP)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)

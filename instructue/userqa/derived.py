@@ -13,6 +13,7 @@ import polars as pl
 from instructue.sources.events import MISSING
 from instructue.sources.spec import DatasetSpec, FactSpec, SourceSpec
 from instructue.sources.tables import Tables
+from instructue.userqa.alike import filled_in, nouns
 from instructue.userqa.allowed import KeptBack
 
 KINDS = 12  # at most so many per source
@@ -27,10 +28,11 @@ PER_ATTRIBUTE: list[dict[str, Any]] = [
      "answer": "Yes, the {who} will have at least one E with A {value} within {span}.",
      "otherwise": "No, the {who} will have no N with A {value} within {span}."},
     {"name": "telling", "shape": "top", "about": "history", "days": None, "rank": "telling", "at_least": 5,
-     "ask": "By which A do the {who}'s N differ most from those of others so far?",
+     "ask": "Which A sets the {who}'s N apart from those of others so far?",
      "answer": "So far the {who}'s N differ most from those of others by A {answer}."},
     {"name": "new", "shape": "new", "days": AHEAD,
-     "ask": "The {who} has never had any N with A {value}. Will there be one within {span}?",
+     "ask": "Will the {who} have N with A {value} for the first time within {span}?",
+     "also": ["Will the {who} have a first E with A {value} in the next {span}?"],
      "answer": "Yes, the {who} will have a first E with A {value} within {span}.",
      "otherwise": "No, the {who} will still have had no E with A {value} after {span}."},
     {"name": "top", "shape": "top", "days": AHEAD, "at_least": 2,
@@ -38,10 +40,13 @@ PER_ATTRIBUTE: list[dict[str, Any]] = [
      "answer": "Most frequent among the {who}'s N will be A {answer}."},
     {"name": "stopped", "shape": "absent", "about": "history", "days": LONG_BEHIND, "at_least": 2,
      "ask": "The {who} used to have N with A {value}. Has that stopped in the last {span}?",
+     "also": ["Has the {who} stopped having N with A {value} in the last {span}?",
+              "Did the {who} stop having N with A {value} in the last {span}?"],
      "answer": "Yes, the {who} has stopped having N with A {value} in the last {span}.",
      "otherwise": "No, the {who} has had N with A {value} again in the last {span}."},
     {"name": "regular", "shape": "occurs", "about": "history", "days": None, "at_least": 4,
      "ask": "Does the {who} regularly have N with A {value}?",
+     "also": ["Does the {who} have N with A {value} on a regular basis?"],
      "answer": "Yes, the {who} regularly has N with A {value}.",
      "otherwise": "No, the {who} does not regularly have N with A {value}."},
     {"name": "usual", "shape": "when", "days": AHEAD, "at_least": 2,
@@ -61,6 +66,7 @@ PER_SOURCE: list[dict[str, Any]] = [
     {"name": "often", "shape": "count", "days": AHEAD, "bounds": COUNTS,
      "words": ["no N", "1 or 2 N", "3 to 5 N", "6 to 11 N", "12 or more N"],
      "ask": "How many N will the {who} have in the next {span}?",
+     "also": ["What number of N will the {who} have in the next {span}?"],
      "answer": "The {who} will have {answer}."},
     {"name": "change", "shape": "change", "days": AHEAD, "bounds": [0.8, 1.25],
      "words": ["fewer N than", "about as many N as", "more N than"],
@@ -166,23 +172,9 @@ def _sums(source: SourceSpec) -> list[str]:
 
 def _row(source: SourceSpec, kind: dict[str, Any], what: str = "", **fields: Any) -> dict[str, Any]:
     """One row of FactSpec: the kind's texts with the source's own nouns."""
-    one = re.sub(r"[{}]", "", source.event)
-    nouns = {"N": plural(one), "E": one, "A": what.replace("_", " ")}
+    words_of = nouns(source.event, what)
 
-    def said(text: Any) -> Any:
-        return re.sub(r"\b[NEA]\b", lambda letter: nouns[letter[0]], text) if isinstance(text, str) else text
-
-    texts = {field: said(kind[field]) for field in ("ask", "answer", "otherwise") if field in kind}
-    words = {"words": [said(word) for word in kind["words"]]} if "words" in kind else {}
+    texts = {field: filled_in(kind[field], words_of) for field in ("ask", "answer", "otherwise") if field in kind}
+    lists = {field: [filled_in(text, words_of) for text in kind[field]] for field in ("also", "words") if field in kind}
     name = "_".join(part for part in (source.name, what, kind["name"]) if part)
-    return kind | texts | words | fields | {"name": name, "source": source.name}
-
-
-def plural(noun: str) -> str:
-    """'purchase of an item' -> 'purchases of an item', 'search query' -> 'search queries'."""
-    head, *rest = re.split(r"(?= (?:of|to|from|in|at|on|with|for|by) )", noun, maxsplit=1)
-    if re.search(r"[^aeiou]y$", head):
-        head = head[:-1] + "ies"
-    else:
-        head += "es" if re.search(r"(s|x|z|ch|sh)$", head) else "s"
-    return head + "".join(rest)
+    return kind | texts | lists | fields | {"name": name, "source": source.name}

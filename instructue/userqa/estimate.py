@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from instructue.config import UserQAConfig
+from instructue.userqa.alike import families
 from instructue.userqa.lexicon import Lexicon
 from instructue.userqa.reword import ROUNDS, Ask
 from instructue.userqa.teacher import CachedTeacher, Decoding
@@ -12,15 +13,20 @@ TOKENS = 12  # of a wording, as long as nothing is known of the teacher
 
 def calls_of(wanted: Sequence[Ask], config: UserQAConfig) -> tuple[int, int]:
     """(calls of the first round, most calls that all rounds can make)."""
-    first = sum(ask.asked(ask.wanted(config.wordings), 0) for ask in wanted)
+    first = sum(ask.asked(ask.wanted(config.wordings), 0) for ask in first_of(wanted))
     most = sum(ask.asked(ask.wanted(config.wordings), turn) for ask in wanted for turn in range(ROUNDS))
     return first, most
+
+
+def first_of(wanted: Sequence[Ask]) -> list[Ask]:
+    """Those that the first round asks: one of all whose templates are alike."""
+    return [family[0] for family in families(wanted)]
 
 
 def foreseen(wanted: Sequence[Ask], config: UserQAConfig, teacher: CachedTeacher, lexicon: Lexicon) -> str:
     """One line: calls, tokens and time if all wordings pass at once, what is kept of them, and the most it can be."""
     first, most = calls_of(wanted, config)
-    prompts = [prompt for ask in wanted for prompt in ask.first(config, lexicon)]
+    prompts = [prompt for ask in first_of(wanted) for prompt in ask.first(config, lexicon)]
     kept = teacher.kept(prompts, Decoding.of(config))
     tokens, seconds = teacher.pace() or (TOKENS, None)
     left = first - kept

@@ -3,7 +3,8 @@
 A template is worded with an example value in its slot, not once per triplet: thousands of triplets cost a few thousand
 short completions. What is shown to the teacher is the template with phrases swapped for others that mean the same, and
 what it writes begins as it is told to; so even a small model's sentences differ. Whoever is refused is asked for again
-in the next round. The plain template always stays as the first wording.
+in the next round. Templates that differ in nouns alone are asked for once (alike.py). The plain template always stays
+as the first wording.
 """
 
 from collections import Counter
@@ -16,6 +17,7 @@ import polars as pl
 
 from instructue.config import UserQAConfig
 from instructue.sources.spec import DatasetSpec, FactSpec
+from instructue.userqa.alike import Nouns, carried, families, nouns_of, speakers
 from instructue.userqa.lexicon import Lexicon
 from instructue.userqa.prompts import STARTS, quoted, reword
 from instructue.userqa.schema import INSTRUCTION
@@ -41,6 +43,7 @@ class Ask:
     slot: str  # "{value}", "{answer}" or ""
     claim: Claim
     who: str
+    nouns: Nouns
 
     @property
     def starts(self) -> list[str]:
@@ -106,6 +109,12 @@ class Outcome:
     wordings: dict[str, dict[str, list[str]]] = field(default_factory=dict)
     rejections: list[Rejection] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
+    carried: set[tuple[str, str, str]] = field(default_factory=set)  # kind, form, text: asked for another template
+    near: set[tuple[str, str, str]] = field(default_factory=set)  # taken out again
+
+    def of(self, ask: Ask) -> list[str]:
+        """What is accepted for one template, itself first."""
+        return self.wordings[ask.fact.name][ask.form]
 
 
 def asks(facts: Iterable[FactSpec], dataset: DatasetSpec, chosen: pl.DataFrame) -> list[Ask]:
@@ -120,7 +129,7 @@ def asks(facts: Iterable[FactSpec], dataset: DatasetSpec, chosen: pl.DataFrame) 
             plain = template.replace(slot, example) if slot else template
             told = answers if form == INSTRUCTION else ()
             claim = Claim(form, plain, fact.about, example, fact.binary, told, fact.days)
-            out.append(Ask(fact, form, template, slot, claim, dataset.who))
+            out.append(Ask(fact, form, template, slot, claim, dataset.who, nouns_of(fact, dataset)))
     return out
 
 
@@ -150,20 +159,40 @@ def reworded(
     found = Outcome()
     for ask in wanted:
         found.wordings.setdefault(ask.fact.name, {})[ask.form] = [ask.template]
-    sources = [ask.prompts(lexicon, config.seed) for ask in wanted]
+    sources = {id(ask): ask.prompts(lexicon, config.seed) for ask in wanted}
+    related = families(wanted)
     vectors: dict[str, np.ndarray] = {}
+
+    def lacking(ask: Ask) -> int:
+        return ask.wanted(config.wordings) + 1 - len(found.of(ask))
+
     for turn in range(ROUNDS):
         jobs = []
-        for ask, source in zip(wanted, sources, strict=True):
-            missing = ask.wanted(config.wordings) + 1 - len(found.wordings[ask.fact.name][ask.form])
-            jobs += [(ask, *next(source)) for _ in range(ask.asked(missing, turn))]
+        for ask in (ask for family in related for ask in speakers(family, lacking, turn)):
+            jobs += [(ask, *next(sources[id(ask)])) for _ in range(ask.asked(lacking(ask), turn))]
         if not jobs:
             break
         texts = teacher.complete([prompt for _, prompt, _ in jobs], decoding)
         _keep(jobs, texts, found, config, lexicon, catalogue)
+        for family in related:
+            _carry(family, found, lacking, lexicon, catalogue)
         if encode is not None:
             _without_near(wanted, found, encode, vectors)
     return found
+
+
+def _carry(family: list[Ask], found: Outcome, lacking: Callable[[Ask], int], lexicon: Lexicon, catalogue) -> None:
+    """What one of a family has, for the others."""
+
+    def judge(ask: Ask, text: str, kept: list[str]) -> tuple[str, str | None]:
+        template, reason = judged(ask, text, kept, lexicon, catalogue)
+        taken_out = (ask.fact.name, ask.form, template) in found.near
+        return template, "near duplicate" if taken_out else reason
+
+    for ask in family:
+        taken = carried(family, ask, found.of, lacking(ask), judge)
+        found.of(ask).extend(taken)
+        found.carried |= {(ask.fact.name, ask.form, text) for text in taken}
 
 
 def _keep(jobs, texts: list[str], found: Outcome, config: UserQAConfig, lexicon: Lexicon, catalogue) -> None:
@@ -220,8 +249,10 @@ def _without_near(wanted: list[Ask], found: Outcome, encode: Encode, vectors: di
         kept: list[str] = []
         for text in found.wordings[ask.fact.name][ask.form]:
             if kept and max(float(vectors[text] @ vectors[other]) for other in kept) > NEAR:
-                found.rejections.append((text, ask.fact.name, "near duplicate"))
-                found.counts[f"{'instructions' if ask.form == INSTRUCTION else 'answers'}_accepted"] -= 1
+                found.near.add((ask.fact.name, ask.form, text))
+                if (ask.fact.name, ask.form, text) not in found.carried:
+                    found.rejections.append((text, ask.fact.name, "near duplicate"))
+                    found.counts[f"{'instructions' if ask.form == INSTRUCTION else 'answers'}_accepted"] -= 1
             else:
                 kept.append(text)
         found.wordings[ask.fact.name][ask.form] = kept

@@ -9,6 +9,7 @@ import polars as pl
 
 from instructue.batching.features import HistoryFeatures
 from instructue.config import Config
+from instructue.config_model import ModelConfig
 from instructue.embedding.embed import embed_jobs, make_jobs
 from instructue.evaluation.population import Population
 from instructue.evaluation.protocol import Protocol
@@ -88,8 +89,12 @@ class Bench:
         if missing := sorted(set(texts) - self.known.keys()):
             self.known |= dict(zip(missing, self.encoder.encode(missing), strict=True))
 
-    def embed(self, parts: Parts, tables: Tables, requests: pl.DataFrame) -> pl.DataFrame:
+    def embed(
+        self, parts: Parts, tables: Tables, requests: pl.DataFrame, model: ModelConfig | None = None
+    ) -> pl.DataFrame:
         """Embed requests (user, task, context, instruction, hides) and their users in general, as embed.embed does.
+
+        model: what `parts` are of, where it is not the project's.
 
         Returns user, task, context, method (instructue or instructue_general), vector.
         """
@@ -97,7 +102,8 @@ class Bench:
         at = tables.histories.with_row_index("position").filter(pl.col("split") == "evaluation")
         rows = requests.join(at.select("user", "position"), on="user").with_row_index("request")
         jobs = make_jobs(rows, self.config.embeddings.batch_users)
-        return pl.concat(embed_jobs(parts, self.config, rows, jobs, self.known, OURS, GENERAL))
+        config = self.config if model is None else self.config.model_copy(update={"model": model})
+        return pl.concat(embed_jobs(parts, config, rows, jobs, self.known, OURS, GENERAL))
 
     def published(self, requests: pl.DataFrame) -> pl.DataFrame | None:
         """The trained model's vectors as the embeddings stage left them; None unless all requests are there."""

@@ -1,10 +1,7 @@
 """Models trained in memory for a comparison: same data, seed and steps, one thing changed; their vectors are kept."""
 
-import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 
 import polars as pl
@@ -17,14 +14,14 @@ from instructue.models.bring import MANIFEST
 from instructue.sources.ingest import write_table
 from instructue.sources.tables import Tables
 from instructue.training.batches import Batches
-from instructue.training.build import Parts, build
+from instructue.training.build import SHAPING, Parts, build, code
 from instructue.training.distributed import alone
 from instructue.training.fit import load_triplets, make_batches
 from instructue.training.loop import Trainer, train
 from instructue.userqa.schema import WORDINGS
 
 LEFT_OUT = "left_out"  # split of the histories that a trial does not learn from
-SHAPING = ("batching", "embedding", "models", "network", "training")  # packages whose code shapes a trained model
+VECTORS = (*SHAPING, "embedding")  # packages whose code shapes a trial's vectors
 
 
 @dataclass(frozen=True)
@@ -65,7 +62,7 @@ class Trials:
         if path.is_file():
             return pl.read_parquet(path)
         parts = self._train(trial, key)
-        made = self.bench.embed(parts, self.bench.tables, requests)
+        made = self.bench.embed(parts, self.bench.tables, requests, trial.model)
         write_table_at(made, path)
         remove(self.folder / f"training-{key}")
         return made
@@ -100,19 +97,10 @@ class Trials:
         asked = requests.with_columns(pl.col("hides").list.join(",")).write_csv().encode()
         without = [] if trial.without is None else trial.without.to_list()
         without += [] if trial.said_as is None else [digest(paths.userqa / WORDINGS)]
-        return key_of(trial.model.model_dump(), without, [digest(f) for f in files], shaping(), asked)
+        return key_of(trial.model.model_dump(), without, [digest(f) for f in files], code(VECTORS), asked)
 
 
 def write_table_at(table: pl.DataFrame, path: Path) -> None:
     """Write Parquet whole or not at all, its folder made if need be."""
     with replacing(path) as temporary:
         write_table(table, temporary)
-
-
-@cache
-def shaping() -> str:
-    """Hash of the code that a trained model comes from."""
-    root, digest_ = Path(__file__).parent.parent.parent, hashlib.sha256()
-    for file in sorted(f for name in SHAPING for f in (root / name).rglob("*.py")):
-        digest_.update(json.dumps(str(file.relative_to(root))).encode() + file.read_bytes())
-    return digest_.hexdigest()[:32]

@@ -7,6 +7,7 @@ import torch
 from instructue.errors import DataError
 from instructue.sources.tables import load_tables
 from instructue.training.build import build
+from instructue.training.devices import exact
 from instructue.training.fit import load_triplets, make_batches
 from instructue.training.loop import Trainer, train
 
@@ -49,6 +50,26 @@ def test_a_killed_run_resumes_to_the_same_losses_to_the_digit(unbroken, asked, t
     train(second, batches, tmp_path, "one run", lambda number, _: steps.append(number))
     assert steps[0] == 4, "it should go on from the checkpoint after step 4"
     assert second.history == unbroken.history
+
+
+def test_gradients_added_up_by_index_are_the_same_to_the_digit_on_two_threads():
+    drawn = torch.Generator().manual_seed(0)
+    rows = torch.randint(50, (200_000,), generator=drawn)
+    told = torch.randn(200_000, generator=drawn)
+
+    def gradient():
+        table = torch.zeros(50, requires_grad=True)
+        (table[rows] * told).sum().backward()
+        return table.grad
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with exact(torch.device("cpu")):
+            first, *others = [gradient() for _ in range(8)]
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(first, other) for other in others)
 
 
 def test_a_checkpoint_of_another_run_is_not_taken(asked, unbroken, tmp_path):
