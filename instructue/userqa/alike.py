@@ -5,7 +5,7 @@ over with the others' nouns and judged there anew.
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from instructue.sources.spec import DatasetSpec, FactSpec
@@ -13,7 +13,6 @@ from instructue.sources.spec import DatasetSpec, FactSpec
 if TYPE_CHECKING:
     from instructue.userqa.reword import Ask
 
-TOGETHER = 4  # rounds in which one asks for its whole family; later everyone whom something is missing asks
 Nouns = dict[str, str]  # N: a source's events, E: one of them, A: the attribute, all in words
 Judge = Callable[["Ask", str, list[str]], tuple[str, str | None]]  # -> the template, why it is refused
 
@@ -60,10 +59,10 @@ def families(wanted: Sequence["Ask"]) -> list[list["Ask"]]:
     return list(found.values())
 
 
-def speakers(family: list["Ask"], lacking: Callable[["Ask"], int], turn: int) -> Iterator["Ask"]:
-    """Who asks the teacher in a round: one for all, as long as there is time for what does not fit the others."""
+def speaker(family: list["Ask"], lacking: Callable[["Ask"], int], turn: int) -> list["Ask"]:
+    """Who asks the teacher in a round for all of its family, each in turn; nobody where nothing is missing."""
     left = [ask for ask in family if lacking(ask) > 0]
-    yield from left if turn >= TOGETHER else left[:1]
+    return [left[turn % len(left)]] if left else []
 
 
 def carried(family: list["Ask"], to: "Ask", kept: Callable[["Ask"], list[str]], most: int, judge: Judge) -> list[str]:

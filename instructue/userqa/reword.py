@@ -17,7 +17,7 @@ import polars as pl
 
 from instructue.config import UserQAConfig
 from instructue.sources.spec import DatasetSpec, FactSpec
-from instructue.userqa.alike import Nouns, carried, families, nouns_of, speakers
+from instructue.userqa.alike import Nouns, carried, families, nouns_of, speaker
 from instructue.userqa.lexicon import Lexicon
 from instructue.userqa.prompts import STARTS, quoted, reword
 from instructue.userqa.schema import INSTRUCTION
@@ -168,7 +168,7 @@ def reworded(
 
     for turn in range(ROUNDS):
         jobs = []
-        for ask in (ask for family in related for ask in speakers(family, lacking, turn)):
+        for ask in (ask for family in related for ask in speaker(family, lacking, turn)):
             jobs += [(ask, *next(sources[id(ask)])) for _ in range(ask.asked(lacking(ask), turn))]
         if not jobs:
             break

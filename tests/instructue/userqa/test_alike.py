@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from instructue.sources.spec import load_dataset
-from instructue.userqa.alike import TOGETHER, carried, families, filled_in, nouns, pattern_of, plural, speakers
+from instructue.userqa.alike import carried, families, filled_in, nouns, pattern_of, plural, speaker
 from instructue.userqa.derived import derived_facts
 from instructue.userqa.lexicon import Lexicon
 from instructue.userqa.reword import asks, judged
@@ -72,8 +72,9 @@ def test_what_is_said_of_one_is_said_of_all_in_their_own_nouns(wanted):
         assert carried(family, ask, lambda a: kept[a.fact.name], 0, judge) == []
 
 
-def test_one_asks_for_all_until_time_runs_out(wanted):
+def test_one_asks_for_all_each_in_turn(wanted):
     family = max(families(wanted[1]), key=len)
     missing = {ask.fact.name: 3 for ask in family[1:]} | {family[0].fact.name: 0}
-    assert list(speakers(family, lambda a: missing[a.fact.name], 0)) == family[1:2]
-    assert list(speakers(family, lambda a: missing[a.fact.name], TOGETHER)) == family[1:]
+    asking = [speaker(family, lambda a: missing[a.fact.name], turn) for turn in range(len(family))]
+    assert asking == [[ask] for ask in (*family[1:], family[1])]
+    assert speaker(family, lambda _: 0, 0) == []
