@@ -12,7 +12,7 @@ import polars as pl
 from instructue.api.given import empty_events
 from instructue.api.origin import Origin
 from instructue.batching.features import HistoryFeatures
-from instructue.batching.packs import Ask, Pack, Packer
+from instructue.batching.packs import MOST_KEPT, Ask, Pack, Packer
 from instructue.batching.tokens import Fitted
 from instructue.errors import ConfigError, DataError
 from instructue.models.text_encoder import TextEncoder
@@ -100,6 +100,8 @@ class Network:
 
     def text_vectors(self, texts: list[str]) -> np.ndarray:
         """[n, V] of instructions; each is encoded once, whatever stands beside it."""
+        if len(self._said) > MOST_KEPT:
+            self._said.clear()
         if missing := sorted(set(texts) - self._said.keys()):
             self._said |= dict(zip(missing, self.encoder.encode(missing), strict=True))
         return np.stack([self._said[text] for text in texts])

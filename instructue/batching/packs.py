@@ -15,6 +15,8 @@ from torch import Tensor
 from instructue.batching.features import HistoryFeatures
 from instructue.batching.tokens import Distinct, Tokens
 
+MOST_KEPT = 100_000  # instructions whose look-ups are kept: more than a training has, and a bound for a service
+
 
 @dataclass
 class Segments:
@@ -138,6 +140,8 @@ class Packer:
 
     def _nearest(self, asked: list[tuple[str, int]], vectors_UV: np.ndarray) -> np.ndarray:
         """[U] similarity of the nearest text that training knew; looked up once per instruction."""
+        if len(self._best) > MOST_KEPT:
+            self._best.clear()
         new = [row for row, (text, _) in enumerate(asked) if text not in self._best]
         if new:
             found = self.features.best(vectors_UV[new])

@@ -3,14 +3,14 @@
 import hashlib
 import json
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from instructue.batching.features import HistoryFeatures
-from instructue.batching.packs import Packer
+from instructue.batching.packs import MOST_KEPT, Packer
 from instructue.batching.tokens import Fitted
 from instructue.config_model import ModelConfig
 from instructue.errors import ConfigError
@@ -97,12 +97,10 @@ def _assemble(config: ModelConfig, features: HistoryFeatures, shape: Shape, path
 
     torch.manual_seed(config.training.seed)
     tokenizer = AutoTokenizer.from_pretrained(paths.language_model)
-    known: dict[str, list[int]] = {}
 
+    @lru_cache(MOST_KEPT)
     def tokens_of(text: str) -> list[int]:
-        if text not in known:
-            known[text] = tokenizer(text, add_special_tokens=False)["input_ids"] if text else []
-        return known[text]
+        return tokenizer(text, add_special_tokens=False)["input_ids"] if text else []
 
     end = tokenizer.eos_token_id
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else end
