@@ -13,8 +13,8 @@ import polars as pl
 from instructue.sources.events import MISSING
 from instructue.sources.spec import DatasetSpec, FactSpec, SourceSpec
 from instructue.sources.tables import Tables
-from instructue.userqa.alike import filled_in, nouns
 from instructue.userqa.allowed import KeptBack
+from instructue.userqa.nouns import filled_in, nouns
 
 KINDS = 12  # at most so many per source
 MOST_DISTINCT = 0.5  # distinct values per row; an attribute with more names the row, not the user's ways

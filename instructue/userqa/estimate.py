@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from instructue.config import UserQAConfig
 from instructue.userqa.alike import families
+from instructue.userqa.ask import ROUNDS, Ask
 from instructue.userqa.lexicon import Lexicon
-from instructue.userqa.reword import ROUNDS, Ask
 from instructue.userqa.teacher import CachedTeacher, Decoding
 
 TOKENS = 12  # of a wording, as long as nothing is known of the teacher

@@ -14,13 +14,14 @@ from instructue.report import StageReport
 from instructue.sources.ingest import write_table
 from instructue.sources.spec import FactSpec
 from instructue.sources.tables import Tables, load_tables
+from instructue.userqa.ask import asks
 from instructue.userqa.card.write import write_card
 from instructue.userqa.estimate import foreseen
 from instructue.userqa.facts import Facts
 from instructue.userqa.lexicon import Lexicon
 from instructue.userqa.own import Own, own_pairs, own_templates, with_all_kinds
 from instructue.userqa.pairs import with_pairs
-from instructue.userqa.reword import Rejection, asks, reworded
+from instructue.userqa.reword import Rejection, reworded
 from instructue.userqa.sample import choose
 from instructue.userqa.schema import REJECTION_COLUMNS, REJECTIONS, TABLE, WORDINGS
 from instructue.userqa.teachers import open_teacher

@@ -6,10 +6,12 @@ import polars as pl
 import pytest
 
 from instructue.sources.spec import load_dataset
-from instructue.userqa.alike import carried, families, filled_in, nouns, pattern_of, plural, speaker
+from instructue.userqa.alike import carried, families, speaker
+from instructue.userqa.ask import asks
 from instructue.userqa.derived import derived_facts
 from instructue.userqa.lexicon import Lexicon
-from instructue.userqa.reword import asks, judged
+from instructue.userqa.nouns import filled_in, nouns, pattern_of, plural
+from instructue.userqa.reword import judged
 
 
 @pytest.mark.parametrize(

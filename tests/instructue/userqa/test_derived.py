@@ -17,10 +17,10 @@ from instructue.sources.readers import Reader
 from instructue.sources.snapshots import plan_snapshots
 from instructue.sources.spec import FactSpec, load_dataset
 from instructue.sources.tables import Tables
-from instructue.userqa.alike import plural
 from instructue.userqa.allowed import kept_back
 from instructue.userqa.derived import KINDS, derived_facts, mute
 from instructue.userqa.facts import Facts
+from instructue.userqa.nouns import plural
 from instructue.userqa.sample import choose
 from instructue.userqa.windows import training_examples
 from instructue.userqa.wording import templates

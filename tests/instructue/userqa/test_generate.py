@@ -9,10 +9,11 @@ import pytest
 from instructue.paths import Paths
 from instructue.sources.spec import load_dataset
 from instructue.sources.tables import load_tables
+from instructue.userqa.ask import asks
 from instructue.userqa.generate import build_userqa, estimate, known_values
 from instructue.userqa.lexicon import Lexicon
 from instructue.userqa.plain import in_plain_words
-from instructue.userqa.reword import asks, judged
+from instructue.userqa.reword import judged
 from instructue.userqa.sample import LEAST_PER_EXAMPLE, PER_KIND
 from instructue.userqa.schema import COLUMNS, SHARE_OF_YES, TABLE
 from instructue.userqa.texts import verified, worded
