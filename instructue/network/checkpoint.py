@@ -15,7 +15,7 @@ from instructue.errors import ConfigError, DataError
 from instructue.files import replacing, write_json
 from instructue.network.user_model import Shape, UserModel
 
-FORMAT = 2  # 2: instructions are read once for all histories, evidence beside the map
+FORMAT = 3  # 3: evidence by the text encoder's similarity as it is; 2: instructions are read once for all histories
 WEIGHTS, SETTINGS = "model.safetensors", "config.json"
 FITTED = "fitted."
 

@@ -1,10 +1,10 @@
-"""How much of what an instruction asks about a history holds, as numbers: a soft, learnt retrieval over all its texts.
+"""How much of what an instruction asks about a history holds, as numbers: a soft retrieval over all its texts.
 
 Every distinct text of a history counts towards an instruction with weight exp((similarity - best) / sharpness), where
 best is the similarity of the nearest text that training knew; the weighted amounts (how often, how lately) are summed
 per source. So "Will they buy coffee?" finds how much coffee each source has seen, without a list of what coffee is.
-The similarity is the text encoder's, corrected by a learnt map of low rank that starts at nothing. Beside it, in
-numbers of their own, stand the amounts of the whole history by source and window.
+The similarity is the text encoder's as it is: corrected by what training learnt, it found less (docs/experiments.md).
+Beside it, in numbers of their own, stand the amounts of the whole history by source and window.
 
 Legend: B histories, K segments, M distinct texts of a history, V text vector, T sharpnesses, S sources, X amounts,
 C = T * S * X figures of what is asked, F figures of the whole history, E width in the embedding, D model width.
@@ -18,21 +18,17 @@ from instructue.batching.features import AMOUNTS
 from instructue.batching.packs import Pack
 
 SHARPNESS = (0.02, 0.05, 0.1)  # from the very text asked about to its wider field, in units of cosine
-RANK = 32
-CLOSEST = 3.0  # a learnt similarity may pass `best`: by at most a weight of e^3
+CLOSEST = 3.0  # a learnt prompt, or a text that training never knew, may pass `best`: by at most a weight of e^3
 
 
 class Evidence(nn.Module):
     """forward(pack, which_BK) -> figure_BKC, zero where nothing is asked (which -1)."""
 
-    def __init__(self, sources: int, text_width: int, whole: int, width: int, model_width: int) -> None:
+    def __init__(self, sources: int, whole: int, width: int, model_width: int) -> None:
         super().__init__()
         self.sources = sources
         figures = len(SHARPNESS) * sources * AMOUNTS
         self.log_sharpness_T = nn.Parameter(torch.tensor(SHARPNESS).log())
-        self.down = nn.Linear(text_width, RANK, bias=False)
-        self.up = nn.Linear(RANK, text_width, bias=False)
-        nn.init.zeros_(self.up.weight)
         # One number is a constant; of the rest a third is for the whole history.
         of_whole = max(width - 1, 2) // 3
         self.asked = nn.Linear(figures, max(width - 1, 2) - of_whole)
@@ -52,9 +48,8 @@ class Evidence(nn.Module):
         (B, K), M = which_BK.shape, pack.amount_BMX.shape[1]
         if not len(pack.query_UV):
             return torch.zeros(B, K, len(SHARPNESS), M, device=which_BK.device)
-        query_UV = pack.query_UV + self.up(self.down(pack.query_UV))
         row_BK = which_BK.clamp_min(0)
-        gap_UT = query_UV @ pack.text_TV.T - pack.best_U[:, None]
+        gap_UT = pack.query_UV @ pack.text_TV.T - pack.best_U[:, None]
         gap_BKM = gap_UT[row_BK[..., None], pack.seen_BM[:, None]]
         sharp_T = self.log_sharpness_T.exp().clamp(0.005, 1.0)
         weight_BKTM = (gap_BKM[:, :, None] / sharp_T[:, None]).clamp_max(CLOSEST).exp()

@@ -92,7 +92,7 @@ class UserModel(nn.Module):
         self.map_head = nn.Linear(shape.map_width, shape.map_width, bias=False)
         nn.init.eye_(self.map_head.weight)
         whole = shape.event_sources * (1 + shape.windows) * shape.features
-        self.evidence = Evidence(shape.event_sources, shape.text_width, whole, shape.evidence_width, D)
+        self.evidence = Evidence(shape.event_sources, whole, shape.evidence_width, D)
         self.answer_head = nn.Linear(shape.text_width, shape.dim, bias=False)
         self.text_head = nn.Linear(shape.text_width, shape.dim, bias=False)
 
