@@ -1,6 +1,6 @@
 """What one data set taught a network, moved into the network of another data set with other sources.
 
-What does not hang on the sources moves as it is: LoRA, the heads, the answers' projection, the learnt similarity. An
+What does not hang on the sources moves as it is: LoRA, the heads, the answers' projection. An
 encoder of this data set starts as the mean of the other's encoders of its kind (event or attribute source), column by
 column of the figures that every source has. The map, the normalisers and the marks of empty slots stay this data set's.
 """
