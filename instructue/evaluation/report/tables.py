@@ -87,11 +87,14 @@ class Table:
 class Tile:
     """A family at a glance: ours and the best rival on average, and how tasks stand against their strongest baseline.
 
+    `task` is the family's only one, if it has no average.
+
     `partial` are the rivals without an average, because they were run on some of the tasks only.
     """
 
     family: str
     metric: str
+    task: str | None
     ours: Row | None
     rival: Row | None
     pair: Judged | None
@@ -167,7 +170,8 @@ def _about(results: Results, task: str) -> str:
 
 
 def _size(row: Row) -> str:
-    text = f"{row.n:,} users"
+    # A user may have several labels: one per campaign, for instance.
+    text = f"{row.n:,} {'users' if row.family == 'recommendation' else 'labels'}"
     if row.positives is None or not row.n:
         return text
     if row.family == "recommendation":
@@ -178,20 +182,23 @@ def _size(row: Row) -> str:
 def tiles(results: Results) -> list[Tile]:
     """One per family that has a table."""
     against = strongest(results).values()
-    averages = [pair for pair in ours(results) if pair.headline and pair.task == MACRO]
+    judged = [pair for pair in ours(results) if pair.headline]
     built = []
     for table in tables(results):
         last = len(table.columns) - 1
-        macro = table.columns[last].average
+        column = table.columns[last]
+        whole = column.average or last == 0  # a single task stands for its family
         learnt = [line for line in table.lines if line.labels == "all" or is_rival(line.method)]
-        cells = {line.method: line.cells[last] for line in learnt} if macro else {}
+        cells = {line.method: line.cells[last] for line in learnt} if whole else {}
         known = {method: row for method, row in cells.items() if row and row.value is not None}
         rival = max((row for row in known.values() if is_rival(row.method)), key=_value, default=None)
-        pairs = [p for p in averages if rival and (p.family, p.baseline) == (table.family, rival.method)]
+        place = (table.family, column.task, rival.method if rival else None)
+        pairs = [p for p in judged if (p.family, p.task, p.baseline) == place]
         counts = tally(pair for pair in against if pair.family == table.family)
         partial = [method for method in cells if is_rival(method) and method not in known]
         pair = pairs[0] if pairs else None
-        built.append(Tile(table.family, table.metric, known.get(OURS), rival, pair, counts, partial))
+        task = None if column.average else column.task
+        built.append(Tile(table.family, table.metric, task, known.get(OURS), rival, pair, counts, partial))
     return built
 
 

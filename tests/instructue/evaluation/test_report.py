@@ -162,7 +162,7 @@ def test_best_is_marked_and_averages_come_last():
     assert [column.task for column in table.columns] == ["who_they_are", "what_they_buy", "macro"]
     best = [sorted(table.lines[place].method for place in column.best) for column in table.columns]
     assert best == [["tfidf_lr"], ["instructue", "instructue"], ["tfidf_lr"]]
-    assert table.columns[0].size == "801 users, 131 positive (16%)"
+    assert table.columns[0].size == "801 labels, 131 positive (16%)"
     assert table.columns[0].about == "is 55 or older"
 
 
@@ -191,13 +191,15 @@ def test_few_series_are_drawn_of_many():
     assert rival_on(results, "who_redeems", ["instructue"]) is None
 
 
-def test_tiles_compare_averages_only_where_there_are_some():
+def test_tiles_compare_averages_or_the_only_task():
     prediction, marketing, _ = tiles(parse_results(made_up()))
     assert prediction.ours and prediction.ours.value == 0.815
     assert prediction.rival and prediction.rival.method == "tfidf_lr"
     assert prediction.pair and prediction.pair.outcome == "undecided"
     assert "untrained" in prediction.partial
-    assert marketing.ours is None and marketing.rival is None and marketing.partial == []
+    assert prediction.task is None and marketing.task == "who_redeems"
+    assert marketing.ours and marketing.rival and marketing.ours.task == marketing.rival.task == "who_redeems"
+    assert marketing.pair is None or marketing.pair.task == "who_redeems"
 
 
 @pytest.mark.parametrize("given", [made_up, everything])
