@@ -9,7 +9,7 @@ from instructue.config import Config, load_config
 from instructue.models.text_encoder import TextEncoder
 from instructue.paths import Paths
 from instructue.sources.tables import Tables, load_tables
-from instructue.training.build import Parts, build
+from instructue.training.build import Parts, build, load_triplets
 from measure.clock import seconds
 from plain.model import PlainModel
 from plain.sequences import EventTexts
@@ -61,11 +61,11 @@ class Setup:
 
 
 def set_up(root: Path) -> Setup:
-    """Load the project and both networks. Raises DataError if the `histories` stage has not run."""
+    """Load the project and both networks. Raises DataError if the `histories` or the `userqa` stage has not run."""
     paths = Paths(root)
     config = load_config(paths.params)
     tables = load_tables(config, paths)
-    parts = build(config.model, tables, paths)
+    parts = build(config.model, tables, paths, load_triplets(paths, tables)["instruction"])
     encoder = TextEncoder(paths.text_encoder, config.model.training.dtype)
     texts = EventTexts(parts, tables, encoder)
     plain = Plain(parts, config, texts, PlainModel(parts.model, paths.language_model, parts.dtype))

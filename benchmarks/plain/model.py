@@ -14,11 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from instructue.network.backbone import LORA_TARGETS
-from instructue.network.user_model import UserModel
+from instructue.network.user_model import TOLD, UserModel
 from plain.sequences import Sequences
 
-SMALL = ["encoders", "summary", "head", "map_head", "answer_head", "text_head"]
-MARKS = ["missing_PD", "none_found_D", "user_D"]
+SMALL = ["encoders", "summary", "head", "answer_head", "text_head"]
+MARKS = ["turn_EE", "place_size_C", "missing_PD", "none_found_D", "user_D"]
 
 
 class PlainModel(nn.Module):
@@ -74,11 +74,12 @@ class PlainModel(nn.Module):
 
     def _embedding(self, user_ND: Tensor, place_NC: Tensor) -> Tensor:
         with torch.autocast(user_ND.device.type, enabled=False):
-            parts = [F.normalize(self.head(user_ND.float()), dim=-1)]
+            parts = [TOLD * F.normalize(self.head(user_ND.float()), dim=-1)]
             if self.shape.map_width:
-                parts.append(F.normalize(self.map_head(place_NC), dim=-1))
+                parts.append(place_NC * self.place_size_C)
             missing = self.shape.dim - sum(part.shape[-1] for part in parts)
-            return F.normalize(torch.cat([*parts, parts[0].new_zeros(len(user_ND), missing)], -1), dim=-1)
+            joined_NE = torch.cat([*parts, parts[0].new_zeros(len(user_ND), missing)], -1)
+            return F.normalize(joined_NE, dim=-1) @ self.turn_EE
 
     def embed_answers(self, vectors_AV: Tensor) -> Tensor:
         return F.normalize(self.answer_head(vectors_AV), dim=-1)

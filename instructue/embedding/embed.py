@@ -17,7 +17,7 @@ from instructue.progress import track
 from instructue.report import StageReport
 from instructue.sources.ingest import write_table
 from instructue.sources.tables import Tables, load_tables
-from instructue.training.build import Parts, build, load
+from instructue.training.build import Parts, build, load, load_triplets
 
 OURS, GENERAL, UNTRAINED = "instructue", "instructue_general", "untrained"
 
@@ -59,7 +59,7 @@ def embed(
     known = dict(zip(instructions, encoder.encode(instructions), strict=True))
     frames = embed_jobs(trained, config, rows, jobs, known, OURS, GENERAL)
     if config.embeddings.untrained:
-        fresh = build(config.model, tables, paths)
+        fresh = build(config.model, tables, paths, load_triplets(paths, tables)["instruction"])
         frames += embed_jobs(fresh, config, rows, jobs, known, UNTRAINED, None)
     # The snapshot travels along, so that an evaluation at another one can refuse these vectors.
     snapshot = tables.histories.filter(pl.col("split") == "evaluation")["snapshot"][0]

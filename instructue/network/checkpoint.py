@@ -15,7 +15,9 @@ from instructue.errors import ConfigError, DataError
 from instructue.files import replacing, write_json
 from instructue.network.user_model import Shape, UserModel
 
-FORMAT = 3  # 3: evidence by the text encoder's similarity as it is; 2: instructions are read once for all histories
+# 4: parts at their own sizes, turned; 3: evidence by the text encoder's similarity as it is; 2: instructions are read
+# once for all histories
+FORMAT = 4
 WEIGHTS, SETTINGS = "model.safetensors", "config.json"
 FITTED = "fitted."
 

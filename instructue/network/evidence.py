@@ -4,10 +4,12 @@ Every distinct text of a history counts towards an instruction with weight exp((
 best is the similarity of the nearest text that training knew; the weighted amounts (how often, how lately) are summed
 per source. So "Will they buy coffee?" finds how much coffee each source has seen, without a list of what coffee is.
 The similarity is the text encoder's as it is: corrected by what training learnt, it found less (docs/experiments.md).
-Beside it, in numbers of their own, stand the amounts of the whole history by source and window.
+In the embedding stand their leading directions, as training histories under training instructions show them, at their
+own sizes; beside them, in numbers of their own, the same of the whole history's amounts by source and window.
 
 Legend: B histories, K segments, M distinct texts of a history, V text vector, T sharpnesses, S sources, X amounts,
-C = T * S * X figures of what is asked, F figures of the whole history, E width in the embedding, D model width.
+C = T * S * X figures of what is asked, F figures of the whole history, E width in the embedding, D model width,
+N training histories under training instructions.
 """
 
 import torch
@@ -18,6 +20,9 @@ from instructue.batching.features import AMOUNTS
 from instructue.batching.packs import Pack
 
 SHARPNESS = (0.02, 0.05, 0.1)  # from the very text asked about to its wider field, in units of cosine
+# Root mean squares in the embedding, where the place on the map has 1; and a constant, from which a vector of unit
+# length still tells how large the others were.
+ASKED, WHOLE, CONSTANT = 2.0, 0.5, 2.0
 CLOSEST = 3.0  # a learnt prompt, or a text that training never knew, may pass `best`: by at most a weight of e^3
 
 
@@ -29,12 +34,23 @@ class Evidence(nn.Module):
         self.sources = sources
         figures = len(SHARPNESS) * sources * AMOUNTS
         self.log_sharpness_T = nn.Parameter(torch.tensor(SHARPNESS).log())
-        # One number is a constant; of the rest a third is for the whole history.
-        of_whole = max(width - 1, 2) // 3
-        self.asked = nn.Linear(figures, max(width - 1, 2) - of_whole)
-        self.whole = nn.Linear(whole, of_whole)
+        # One number is a constant; of the rest a quarter is for the whole history.
+        of_whole = max((width - 1) // 4, 1)
+        # Not learnt: the sizes of the directions are what `fit` gives them.
+        self.asked = nn.Linear(figures, max(width - 1, 2) - of_whole).requires_grad_(False)
+        self.whole = nn.Linear(whole, of_whole).requires_grad_(False)
         self.start = nn.Linear(figures, model_width, bias=False)
         nn.init.zeros_(self.start.weight)
+
+    @torch.no_grad()
+    def fit(self, figure_NC: Tensor, whole_NF: Tensor) -> None:
+        """Start both layers as the principal components of training figures, together of one size."""
+        for layer, seen, size in ((self.asked, figure_NC, ASKED), (self.whole, whole_NF, WHOLE)):
+            mean = seen.mean(0)
+            directions = torch.linalg.svd((seen - mean).double(), full_matrices=False).Vh[: layer.out_features].float()
+            spread = ((seen - mean) @ directions.T).square().sum(-1).mean().sqrt().clamp_min(1e-6)
+            layer.weight.zero_()[: len(directions)] = directions * (size / spread)
+            layer.bias.copy_(-layer.weight @ mean)
 
     def forward(self, pack: Pack, which_BK: Tensor) -> Tensor:
         with torch.autocast(which_BK.device.type, enabled=False):
@@ -56,10 +72,10 @@ class Evidence(nn.Module):
         return weight_BKTM * (which_BK >= 0)[..., None, None]
 
     def embedded(self, figure_BKC: Tensor, whole_BF: Tensor) -> Tensor:
-        """[B, K, E] at unit length; a constant beside the learnt numbers lets their size be read from the direction."""
+        """[B, K, E] what is asked, the whole history, a constant."""
         asked_BKE, whole_BE = self.asked(figure_BKC), self.whole(whole_BF)
         whole_BKE = whole_BE[:, None].expand(-1, asked_BKE.shape[1], -1)
-        return F.normalize(torch.cat([asked_BKE, whole_BKE, torch.ones_like(asked_BKE[..., :1])], dim=-1), dim=-1)
+        return torch.cat([asked_BKE, whole_BKE, torch.full_like(asked_BKE[..., :1], CONSTANT)], dim=-1)
 
     def told(self, figure_BKC: Tensor) -> Tensor:
         """[B, K, D] what <USER> is told of it at its start; nothing without an instruction."""

@@ -1,7 +1,8 @@
 """The user model: soft tokens of a history, the language model, the hidden state of <USER>, its embedding.
 
 Legend: B histories, P prefix slots, U distinct instructions, K segments, Q retrieved slots, J answer tokens,
-S sources, N soft tokens, D model width, A answers, V text vector width, E embedding width, C evidence figures.
+S sources, N soft tokens, D model width, A answers, V text vector width, E embedding width, C evidence figures,
+F figures of the whole history.
 """
 
 from dataclasses import dataclass
@@ -16,9 +17,11 @@ from instructue.batching.tokens import Roles
 from instructue.network.backbone import Backbone
 from instructue.network.event_encoder import SourceEncoders
 from instructue.network.evidence import Evidence
+from instructue.network.mixing import even_rotation
 from instructue.network.packing import Group, Layout, Memory
 
 ENCODER_WIDTH = 256
+TOLD = 2.0  # length of what <USER> says, where the place on the map has a root mean square of 1
 
 
 @dataclass(frozen=True)
@@ -45,13 +48,6 @@ class Shape:
     @property
     def told_width(self) -> int:
         return self.dim - self.map_width - self.evidence_width
-
-    @property
-    def columns(self) -> list[list[int]]:
-        """The embedding's columns by part, the more telling first: what the language model says, the map, the
-        evidence, whose last is the constant that tells the size of its others."""
-        told, place, evidence = torch.arange(self.dim).split([self.told_width, self.map_width, self.evidence_width])
-        return [told.tolist(), place.tolist(), evidence.roll(1).tolist()]
 
     @property
     def roles(self) -> int:
@@ -88,13 +84,21 @@ class UserModel(nn.Module):
         self.user_D = nn.Parameter(torch.randn(D) * rms)
         self.summary = nn.Linear(D * shape.event_sources + shape.map_width, D)
         self.head = nn.Linear(D, shape.told_width, bias=False)
-        self.register_buffer("order_E", spread(shape.columns), persistent=False)
-        self.map_head = nn.Linear(shape.map_width, shape.map_width, bias=False)
-        nn.init.eye_(self.map_head.weight)
+        self.register_buffer("turn_EE", even_rotation(shape.dim), persistent=False)
+        self.register_buffer("place_size_C", torch.ones(shape.map_width))
         whole = shape.event_sources * (1 + shape.windows) * shape.features
         self.evidence = Evidence(shape.event_sources, whole, shape.evidence_width, D)
         self.answer_head = nn.Linear(shape.text_width, shape.dim, bias=False)
         self.text_head = nn.Linear(shape.text_width, shape.dim, bias=False)
+
+    @torch.no_grad()
+    def fit(self, spread_C: Tensor, figure_NC: Tensor, whole_NF: Tensor) -> None:
+        """Give the map's and the evidence's directions the sizes they have among training histories: `spread_C` of
+        the map's, which a pack's places have lost, evidence figures under training instructions and figures of whole
+        histories. They are not learnt further, which blurred them (docs/experiments.md)."""
+        self.place_size_C.copy_(spread_C / spread_C.norm().clamp_min(1e-6))
+        if self.shape.evidence_width:
+            self.evidence.fit(figure_NC, whole_NF)
 
     def forward(self, pack: Pack, *, with_answers: bool = False, memory: Memory | None = None) -> Output:
         """Embeddings of every segment. An empty `memory` is filled with what the histories' tokens left in every
@@ -110,7 +114,7 @@ class UserModel(nn.Module):
         prefix = [] if remembered else [_place(soft_ND, pack.prefix_BP, self.missing_PD).flatten(0, 1)]
         stream_ND = torch.cat([*prefix, said_ID, *(x.flatten(0, 2) for x in groups_BKSD)])
         hidden = self.backbone(stream_ND, layout, memory).split(layout.sizes)[2:]
-        whole_BF = self._amounts(pack)
+        whole_BF = self.amounts(pack)
         embeddings, states, targets = [], [], []
         for group, figure, part, x in zip(pack.groups, figures, hidden, groups_BKSD, strict=True):
             # From <USER> on: its own state first, then those of the answer's tokens.
@@ -135,23 +139,23 @@ class UserModel(nn.Module):
         return torch.cat([pack.prompts.get(number, words_ID) for number, words_ID in said])
 
     def _embedding(self, user_BKD: Tensor, place_BC: Tensor, figure_BKC: Tensor, whole_BF: Tensor) -> Tensor:
-        """<USER>'s hidden state beside the history's place on the map and the evidence for what is asked, each at
-        equal length, together at unit length.
+        """<USER>'s hidden state beside the history's place on the map and the evidence for what is asked, at unit
+        length and turned.
 
         Place and evidence pass the language model by: what no question in training asked about stays readable, and
-        how much and how lately stays a number. In float32, as rounding the sum would drown small components.
+        how much and how lately stays a number. Every direction keeps the size it has among histories, and the turn
+        gives every column a like share of all: a probe that scales columns then still shrinks the weak directions
+        first. In float32, as rounding the sum would drown small components.
         """
         with torch.autocast(user_BKD.device.type, enabled=False):
-            parts = [F.normalize(self.head(user_BKD.float()), dim=-1)]
+            parts = [TOLD * F.normalize(self.head(user_BKD.float()), dim=-1)]
             if self.shape.map_width:
-                place_BC = F.normalize(self.map_head(place_BC), dim=-1)
-                parts.append(place_BC[:, None].expand(-1, user_BKD.shape[1], -1))
+                parts.append((place_BC * self.place_size_C)[:, None].expand(-1, user_BKD.shape[1], -1))
             if self.shape.evidence_width:
                 parts.append(self.evidence.embedded(figure_BKC, whole_BF))
-            joined_BKE = torch.cat(parts, dim=-1) * len(parts) ** -0.5
-            return joined_BKE[..., self.order_E] if self.shape.matryoshka else joined_BKE
+            return F.normalize(torch.cat(parts, dim=-1), dim=-1) @ self.turn_EE
 
-    def _amounts(self, pack: Pack) -> Tensor:
+    def amounts(self, pack: Pack) -> Tensor:
         """[B, F] figures of the whole history by source and of every window, normalised, 0 where there is none."""
         S, W = self.shape.event_sources, self.shape.windows
         window_BSW = pack.prefix_BP[:, self.shape.attributes : self.shape.attributes + S * W]
@@ -182,13 +186,6 @@ class UserModel(nn.Module):
     def embed_texts(self, vectors_AV: Tensor) -> Tensor:
         """Text vectors of events -> [A, E], unit length, for the general embedding's loss."""
         return F.normalize(self.text_head(vectors_AV), dim=-1)
-
-
-def spread(parts: list[list[int]]) -> Tensor:
-    """The columns of several parts, each part in its own order, such that every prefix has about the same share of
-    each."""
-    placed = [((rank + 0.5) / len(part), column) for part in parts for rank, column in enumerate(part)]
-    return torch.tensor([column for _, column in sorted(placed)])
 
 
 def _place(soft_ND: Tensor, index: Tensor, otherwise: Tensor) -> Tensor:

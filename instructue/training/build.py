@@ -7,19 +7,21 @@ from functools import cache, lru_cache
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import torch
 
 from instructue.batching.features import HistoryFeatures
-from instructue.batching.packs import MOST_KEPT, Packer
+from instructue.batching.packs import MOST_KEPT, Ask, Packer
 from instructue.batching.tokens import Fitted
 from instructue.config_model import ModelConfig
-from instructue.errors import ConfigError
+from instructue.errors import ConfigError, DataError
 from instructue.models.bring import MANIFEST
 from instructue.network.checkpoint import load_trainable_state, read_settings, read_weights
 from instructue.network.user_model import Shape, UserModel
 from instructue.paths import Paths
 from instructue.sources.tables import Tables
 
+INSTRUCTIONS, AT_ONCE = 8, 64  # per history of the sample that the evidence is fitted on, and histories at a time
 SHAPING = ("batching", "models", "network", "training")  # packages whose code shapes a trained model
 
 
@@ -38,20 +40,59 @@ def train_examples(tables: Tables) -> np.ndarray:
     return np.flatnonzero((tables.histories["split"] == "train").to_numpy())
 
 
-def build(config: ModelConfig, tables: Tables, paths: Paths) -> Parts:
-    """A fresh network, the same for the same seed; idf, map and normaliser fitted on training histories."""
+def load_triplets(paths: Paths, tables: Tables) -> pl.DataFrame:
+    """UserQA's triplets. Raises DataError if absent, or if one does not belong to a training history."""
+    path = paths.userqa / "triplets.parquet"
+    if not path.is_file():
+        raise DataError(f"{path} is not there; run the userqa stage first: python -m instructue userqa")
+    triplets = pl.read_parquet(path)
+    training = tables.histories.filter(pl.col("split") == "train").select("example", "user", "snapshot")
+    strangers = triplets.join(training, on=["example", "user", "snapshot"], how="anti")
+    if strangers.height:
+        raise DataError(
+            f"{path}: {strangers.height} triplets belong to no training history, first {strangers.row(0, named=True)}"
+        )
+    return triplets
+
+
+def build(config: ModelConfig, tables: Tables, paths: Paths, asked: pl.Series) -> Parts:
+    """A fresh network, the same for the same seed; idf, map, normaliser and the evidence's directions are fitted on
+    training histories, the last under training's instructions, `asked`."""
     features = HistoryFeatures(tables, config.network.windows_days, config.network.map_width)
     training = train_examples(tables)
     latest = tables.histories["snapshot"].to_numpy()[training]
     features.fit(training[latest == latest.max()])
     parts = _assemble(config, features, _shape(config, features), paths)
-    sample = np.random.default_rng(config.training.seed).choice(training, min(512, len(training)), replace=False)
+    rng = np.random.default_rng(config.training.seed)
+    sample = rng.choice(training, min(512, len(training)), replace=False)
     pooled, _, _ = features.pooled(sample)
     distinct = features.distinct(sample)
     rows = features.frequent(distinct, max(1, config.network.frequent))
     telling = features.tokens_of(distinct, rows[rows >= 0], features.roles.frequent)
     parts.model.encoders.fit_figures(torch.from_numpy(np.concatenate([pooled.figures_NF, telling.figures_NF])))
+    instructions = rng.choice(asked.unique().sort().to_numpy(), (len(sample), INSTRUCTIONS)).tolist()
+    spread_C = torch.from_numpy(features.fitted.spread_C)
+    parts.model.fit(spread_C, *_evidence(parts, config, paths, sample, instructions))
     return parts
+
+
+def _evidence(
+    parts: Parts, config: ModelConfig, paths: Paths, sample: np.ndarray, instructions: list[list[str]]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Figures of what is asked [N, C] and of the whole [n, F], of n histories under some instructions each."""
+    from instructue.models.text_encoder import TextEncoder
+
+    texts = sorted({text for row in instructions for text in row})
+    vectors = dict(zip(texts, TextEncoder(paths.text_encoder, config.training.dtype).encode(texts), strict=True))
+    figures, whole = [], []
+    for start in range(0, len(sample), AT_ONCE):
+        rows = instructions[start : start + AT_ONCE]
+        ask = Ask(rows, np.stack([[vectors[text] for text in row] for row in rows]), None, 1)
+        pack = parts.packer.pack(sample[start : start + AT_ONCE], [ask])
+        with torch.no_grad():
+            figures.append(parts.model.evidence(pack, pack.groups[0].which_BK).flatten(0, 1))
+            whole.append(parts.model.amounts(pack))
+    return torch.cat(figures), torch.cat(whole)
 
 
 def load(folder: Path, config: ModelConfig, tables: Tables, paths: Paths) -> Parts:

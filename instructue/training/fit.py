@@ -11,14 +11,13 @@ import torch
 from instructue.batching.sampler import plan_steps
 from instructue.config import Config
 from instructue.config_model import ModelConfig
-from instructue.errors import DataError
 from instructue.files import remove, sha256, write_json
 from instructue.network.checkpoint import save_bundle
 from instructue.paths import Paths
 from instructue.report import StageReport
-from instructue.sources.tables import Tables, load_tables
+from instructue.sources.tables import load_tables
 from instructue.training.batches import Batches, TextVectors
-from instructue.training.build import Parts, base_model_digests, build, code, texts_digest
+from instructue.training.build import Parts, base_model_digests, build, code, load_triplets, texts_digest
 from instructue.training.curves import draw_curves
 from instructue.training.distributed import ALONE, Ranks, joined, started_by_torchrun
 from instructue.training.launch import in_processes
@@ -43,7 +42,7 @@ def fit(config: Config, paths: Paths) -> StageReport:
 def _fit(config: Config, paths: Paths, ranks: Ranks) -> StageReport:
     tables = load_tables(config, paths)
     triplets = load_triplets(paths, tables)
-    parts = build(config.model, tables, paths)
+    parts = build(config.model, tables, paths, triplets["instruction"])
     batches = make_batches(config, paths, triplets, parts, ranks)
     trainer = Trainer(parts.model, config.model.training, parts.dtype, ranks)
     hashes = {
@@ -82,21 +81,6 @@ def _fingerprint(model: ModelConfig, hashes: dict[str, str], paths: Paths) -> st
     """What a checkpoint must be of to go on from it. How a step is computed may differ: its result is the same."""
     shaping = model.model_dump(exclude={"training": {"micro_batch", "processes", "device"}})
     return hashlib.sha256(json.dumps([shaping, hashes, base_model_digests(paths), code()]).encode()).hexdigest()
-
-
-def load_triplets(paths: Paths, tables: Tables) -> pl.DataFrame:
-    """UserQA's triplets. Raises DataError if absent, or if one does not belong to a training history."""
-    path = paths.userqa / "triplets.parquet"
-    if not path.is_file():
-        raise DataError(f"{path} is not there; run the userqa stage first: python -m instructue userqa")
-    triplets = pl.read_parquet(path)
-    training = tables.histories.filter(pl.col("split") == "train").select("example", "user", "snapshot")
-    strangers = triplets.join(training, on=["example", "user", "snapshot"], how="anti")
-    if strangers.height:
-        raise DataError(
-            f"{path}: {strangers.height} triplets belong to no training history, first {strangers.row(0, named=True)}"
-        )
-    return triplets
 
 
 def make_batches(config: Config, paths: Paths, triplets: pl.DataFrame, parts: Parts, ranks: Ranks = ALONE) -> Batches:

@@ -1,8 +1,9 @@
 """What one data set taught a network, moved into the network of another data set with other sources.
 
-What does not hang on the sources moves as it is: LoRA, the heads, the answers' projection. An
-encoder of this data set starts as the mean of the other's encoders of its kind (event or attribute source), column by
-column of the figures that every source has. The map, the normalisers and the marks of empty slots stay this data set's.
+What does not hang on the sources moves as it is: LoRA, the heads and the answers' projection. An encoder of this data
+set starts as the mean of the other's encoders of its kind (event or attribute source), column by column of the figures
+that every source has. The map, the evidence's directions, the normalisers and the marks of empty slots stay this data
+set's.
 """
 
 import torch
@@ -13,8 +14,8 @@ from instructue.network.evidence import SHARPNESS
 from instructue.network.user_model import Shape
 
 # Fitted on the data set itself, or counted by its own sources and slots.
-BY_SOURCE = ("summary.weight", "evidence.asked.weight", "evidence.start.weight")
-OWN = ("encoders.mean_F", "encoders.std_F", "missing_PD", "map_head.weight", "evidence.whole.")
+BY_SOURCE = ("summary.weight", "evidence.start.weight")
+OWN = ("encoders.mean_F", "encoders.std_F", "missing_PD", "place_size_C", "evidence.asked.", "evidence.whole.")
 
 
 def transplanted(state: dict[str, Tensor], other: Shape, own: dict[str, Tensor], shape: Shape) -> dict[str, Tensor]:

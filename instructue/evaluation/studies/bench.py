@@ -17,7 +17,6 @@ from instructue.evaluation.results import GENERAL, OURS
 from instructue.evaluation.tasks import TaskSpec, load_tasks
 from instructue.evaluation.vectors import Embeddings
 from instructue.models.text_encoder import TextEncoder
-from instructue.network.user_model import spread
 from instructue.paths import Paths
 from instructue.sources.events import stable_sample
 from instructue.sources.tables import Tables, load_tables
@@ -59,13 +58,11 @@ class Bench:
         """The trained model of data/model."""
         return load(self.paths.model, self.config.model, self.tables, self.paths)
 
-    @cached_property
-    def told(self) -> np.ndarray:
-        """Which of a vector's numbers the language model writes; the others are the history's place on the map and the
-        evidence."""
-        shape = self.parts.model.shape
-        order = spread(shape.columns).tolist() if shape.matryoshka else list(range(shape.dim))
-        return np.flatnonzero(np.isin(order, shape.columns[0]))
+    def told(self, vectors: np.ndarray) -> np.ndarray:
+        """[..., told] what the language model writes of vectors [..., dim]; the rest is the history's place on the map
+        and the evidence."""
+        model = self.parts.model
+        return vectors @ model.turn_EE.numpy().T[:, : model.shape.told_width]
 
     @cached_property
     def embeddings(self) -> Embeddings:

@@ -1,5 +1,7 @@
 """How far a user's vector moves when a question is put in other words, and when another one is asked."""
 
+from collections.abc import Callable
+
 import numpy as np
 import polars as pl
 
@@ -42,19 +44,23 @@ def _worded_vectors(bench: Bench, users: pl.Series, asked: dict[str, list[str]])
 
 
 def moved(
-    vectors: np.ndarray, question: np.ndarray, names: list[str], drawn: np.ndarray, told: np.ndarray
+    vectors: np.ndarray,
+    question: np.ndarray,
+    names: list[str],
+    drawn: np.ndarray,
+    told: Callable[[np.ndarray], np.ndarray],
 ) -> dict[str, dict[str, Draws]]:
     """metric -> setting -> draws by task, from vectors [users, wordings, dim] of `question`s [wordings].
 
     cosine: mean over pairs of a user's vectors of one question, of two, and of two users under the same wording.
-    cosine_told: the same of the numbers `told`, which the language model writes (Bench.told). cosine_own: of these,
+    cosine_told: the same of what is `told`, which the language model writes (Bench.told). cosine_own: of these,
     less their mean over users, that is without the shift that a wording gives to everybody. nearest_is_paraphrase:
     whether a vector's nearest among the user's own is one.
     """
     other = ~np.eye(len(question), dtype=bool)
     same = (question[:, None] == question) & other
     differs = question[:, None] != question
-    asked = vectors[..., told]
+    asked = told(vectors)
     out: dict[str, dict[str, Draws]] = {}
     for metric, part in (("cosine", vectors), ("cosine_told", asked), ("cosine_own", asked - asked.mean(axis=0))):
         unit = part / np.maximum(np.linalg.norm(part, axis=-1, keepdims=True), 1e-9)
@@ -82,7 +88,7 @@ def _by_text(bench: Bench, asked: dict[str, list[str]]) -> list[StudyRow]:
     texts = [text for said_ in asked.values() for text in said_]
     question = np.repeat(np.arange(len(asked)), [len(said_) for said_ in asked.values()])
     vectors = np.stack([bench.known[text] for text in texts])[None]
-    found = moved(vectors, question, list(asked), np.ones((1, 1), np.float32), np.arange(vectors.shape[2]))["cosine"]
+    found = moved(vectors, question, list(asked), np.ones((1, 1), np.float32), np.asarray)["cosine"]
     return [row for name in (SAME, ANOTHER) for row in rows(found[name], "text_encoder", name, "cosine", None)]
 
 

@@ -14,9 +14,9 @@ from instructue.models.bring import MANIFEST
 from instructue.sources.ingest import write_table
 from instructue.sources.tables import Tables
 from instructue.training.batches import Batches
-from instructue.training.build import SHAPING, Parts, build, code
+from instructue.training.build import SHAPING, Parts, build, code, load_triplets
 from instructue.training.distributed import alone
-from instructue.training.fit import load_triplets, make_batches
+from instructue.training.fit import make_batches
 from instructue.training.loop import Trainer, train
 from instructue.userqa.schema import WORDINGS
 
@@ -74,7 +74,7 @@ class Trials:
             triplets = triplets.filter(~pl.col("user").is_in(trial.without.implode()))
         if trial.said_as is not None:
             triplets = trial.said_as(triplets)
-        parts = build(trial.model, tables, bench.paths)
+        parts = build(trial.model, tables, bench.paths, triplets["instruction"])
         trainer = Trainer(parts.model, trial.model.training, parts.dtype, alone(trial.model.training))
         train(trainer, self._steps(trial, triplets, parts), self.folder / f"training-{key}", key)
         return parts

@@ -11,7 +11,7 @@ from instructue.evaluation.studies.judging import auc, judge_all, judgeable, nam
 from instructue.evaluation.studies.retrain import Trials
 from instructue.evaluation.tasks import requests_for
 from instructue.network.checkpoint import load_trainable_state, read_settings, read_weights, trainable_state
-from instructue.training.build import build
+from instructue.training.build import build, load_triplets
 from instructue.tuning.transplant import transplanted
 
 UNTAUGHT, ELSEWHERE, HERE = "not trained", "trained elsewhere", "trained here"
@@ -31,7 +31,8 @@ def transfer(bench: Bench, _: Trials) -> list[Study]:
     if not tasks:
         return []
     asked, judged = requests_for(tasks, population), {}
-    fresh, moved = (build(bench.config.model, bench.tables, bench.paths) for _ in range(2))
+    said = load_triplets(bench.paths, bench.tables)["instruction"]
+    fresh, moved = (build(bench.config.model, bench.tables, bench.paths, said) for _ in range(2))
     path = Path(folder) if Path(folder).is_absolute() else bench.paths.root / folder
     state, other = read_weights(path)[0], read_settings(path)["shape"]
     load_trainable_state(moved.model, transplanted(state, other, trainable_state(moved.model), moved.model.shape))

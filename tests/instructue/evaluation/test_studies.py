@@ -22,7 +22,8 @@ from instructue.evaluation.studies.stored import read_studies, write_studies
 from instructue.evaluation.studies.taught import across, in_other_words
 from instructue.evaluation.studies.unseen_attributes import unseen_attributes
 from instructue.evaluation.studies.wordings import plain, wordings
-from instructue.network.user_model import Shape, spread
+from instructue.network.mixing import even_rotation
+from instructue.network.user_model import Shape
 from instructue.paths import Paths
 
 
@@ -147,7 +148,7 @@ def question() -> np.ndarray:
 
 def _moved(vectors: np.ndarray, question: np.ndarray) -> dict:
     unit = vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return paraphrases.moved(unit, question, ["a", "b", "c"], weights(len(unit), 200, 0), np.arange(unit.shape[2]))
+    return paraphrases.moved(unit, question, ["a", "b", "c"], weights(len(unit), 200, 0), np.asarray)
 
 
 def test_movement_is_seen_where_it_is_and_not_where_it_is_not(question):
@@ -165,16 +166,14 @@ def test_movement_is_seen_where_it_is_and_not_where_it_is_not(question):
         assert hit > 0.95 if shifted else hit < 0.5
 
 
-@pytest.mark.parametrize("widths", [(), (16, 32)])
-def test_told_numbers_are_those_of_the_language_model_wherever_they_stand(small_config, tmp_path, widths):
+def test_told_is_what_the_language_model_wrote_before_the_turn(small_config, tmp_path):
     shape = Shape(sources=1, event_sources=1, windows=1, attributes=0, frequent=1, features=5, text_width=8,
-                  map_width=24, evidence_width=16, dim=64, layers=1, lora_rank=1, matryoshka=widths)  # fmt: skip
-    order = spread(shape.columns)
+                  map_width=24, evidence_width=16, dim=64, layers=1, lora_rank=1)  # fmt: skip
+    turn = even_rotation(64)
     bench = Bench(small_config, Paths(tmp_path))
-    bench.__dict__["parts"] = SimpleNamespace(model=SimpleNamespace(shape=shape))
-    joined = np.array(["told"] * 24 + ["map"] * 24 + ["evidence"] * 16)
-    vector = joined[order] if widths else joined
-    assert len(bench.told) == 24 and set(vector[bench.told]) == {"told"}
+    bench.__dict__["parts"] = SimpleNamespace(model=SimpleNamespace(shape=shape, turn_EE=turn))
+    joined = np.random.default_rng(0).normal(size=(3, 2, 64)).astype(np.float32)
+    np.testing.assert_allclose(bench.told(joined @ turn.numpy()), joined[..., :24], atol=1e-5)
 
 
 def test_cosines_are_those_of_a_plain_loop(question):

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
 from instructue.config import Config
 from instructue.errors import DataError
@@ -17,7 +18,7 @@ from instructue.paths import Paths
 from instructue.report import StageReport
 from instructue.sources.events import stable_sample
 from instructue.stages import STAGES
-from instructue.training.build import build, train_examples
+from instructue.training.build import build, load_triplets, train_examples
 
 TASKS = ["buy4w_coffee", "coupon_use_8w"]
 ALL = ["following", "robustness", "losses", "unseen_users", "taught"]
@@ -126,7 +127,9 @@ def test_who_is_left_out_shapes_nothing_that_is_fitted(project):
     assert tables.histories["user"].equals(bench.tables.histories["user"])  # triplets name rows by number
     learnt = tables.histories["user"].gather(train_examples(tables))
     assert learnt.len() > 0 and not learnt.is_in(without.implode()).any()
-    whole, part = (build(config.model, t, paths).features.fitted for t in (bench.tables, tables))
+    said = load_triplets(paths, bench.tables)["instruction"]
+    whole, left = (build(config.model, t, paths, said) for t in (bench.tables, tables))
+    whole, part = whole.features.fitted, left.features.fitted
     assert not np.array_equal(whole.idf, part.idf)
     # What the left-out users did changes nothing: their histories may be any others'.
     gone = pl.col("split") == "left_out"
@@ -135,9 +138,11 @@ def test_who_is_left_out_shapes_nothing_that_is_fitted(project):
         for s in tables.dataset.event_sources
     )
     changed_tables = type(tables)(tables.dataset, tables.events, tables.texts, emptied, tables.vectors)
-    again = build(config.model, changed_tables, paths).features.fitted
+    again = build(config.model, changed_tables, paths, said)
     for name, value in vars(part).items():
-        assert np.array_equal(value, getattr(again, name)), name
+        assert np.array_equal(value, getattr(again.features.fitted, name)), name
+    for name, value in left.model.state_dict().items():
+        assert torch.equal(value, again.model.state_dict()[name]), name
 
 
 def test_without_embeddings_the_stage_names_what_to_run(project, tmp_path):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from instructue.batching.features import AMOUNTS
-from instructue.network.evidence import SHARPNESS, Evidence
+from instructue.network.evidence import ASKED, CONSTANT, SHARPNESS, WHOLE, Evidence
 
 SOURCES, WIDTH = 2, 8
 
@@ -57,10 +57,26 @@ def test_a_history_does_not_see_anothers_texts(pack):
     torch.testing.assert_close(before[1], after[1])
 
 
-def test_sharpness_is_learnt_and_length_is_unit(pack):
+def test_sharpness_is_learnt_and_a_constant_stands_beside(pack):
     evidence, which, whole = Evidence(SOURCES, 3, 6, 4), torch.tensor([[0, 1], [1, -1]]), torch.randn(2, 3)
     embedded = evidence.embedded(evidence(pack, which), whole)
     assert embedded.shape == (2, 2, 6)
-    torch.testing.assert_close(embedded.norm(dim=-1), torch.ones(2, 2))
+    assert (embedded[..., -1] == CONSTANT).all()
     embedded[..., 0].sum().backward()
     assert evidence.log_sharpness_T.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("rows", [3, 200])
+def test_layers_start_as_leading_directions_at_their_own_sizes(rows):
+    """Fewer rows than directions leave the others at zero."""
+    torch.manual_seed(1)
+    evidence = Evidence(SOURCES, 5, 10, 4)
+    figures = torch.randn(rows, evidence.asked.in_features) * torch.linspace(3, 0.1, evidence.asked.in_features) + 7
+    whole = torch.randn(rows, 5) * torch.tensor([4.0, 1, 1, 1, 1]) - 3
+    evidence.fit(figures, whole)
+    for layer, seen, size in ((evidence.asked, figures, ASKED), (evidence.whole, whole, WHOLE)):
+        out = layer(seen).detach()
+        torch.testing.assert_close(out.mean(0), torch.zeros(layer.out_features), atol=1e-4, rtol=0)
+        assert out.square().sum(1).mean().sqrt() == pytest.approx(size, rel=1e-4)
+        kept = torch.pca_lowrank(seen, q=min(seen.shape), niter=8)[1][: layer.out_features]
+        torch.testing.assert_close(out.std(0)[: len(kept)] / out.std(0)[0], kept / kept[0], atol=1e-3, rtol=0)

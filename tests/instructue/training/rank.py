@@ -29,12 +29,11 @@ def prepare(config, paths, ranks, folder: Path):
     from instructue.batching.sampler import plan_steps
     from instructue.sources.tables import load_tables
     from instructue.training.batches import Batches, TextVectors
-    from instructue.training.build import build
-    from instructue.training.fit import load_triplets
+    from instructue.training.build import build, load_triplets
 
     tables = load_tables(config, paths)
-    parts = build(config.model, tables, paths)
     triplets = load_triplets(paths, tables)
+    parts = build(config.model, tables, paths, triplets["instruction"])
     texts = pl.read_parquet(folder / "texts.parquet")["text"].to_list()
     vectors = TextVectors(texts, ranks.from_first(lambda: np.load(folder / "vectors.npy")))
     plan = plan_steps(triplets, config.model.training)

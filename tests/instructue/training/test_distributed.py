@@ -13,9 +13,9 @@ from instructue.errors import ConfigError, DataError
 from instructue.paths import Paths
 from instructue.sources.tables import load_tables
 from instructue.training.batches import Batches
-from instructue.training.build import build
+from instructue.training.build import build, load_triplets
 from instructue.training.devices import device_of
-from instructue.training.fit import fit, load_triplets, make_batches
+from instructue.training.fit import fit, make_batches
 from instructue.training.launch import REPORT, TrainingFailed, in_processes, said_of
 from instructue.training.loop import Trainer, train
 from tests.instructue.training.rank import STOP
@@ -32,8 +32,9 @@ def scene(asked):
     config, paths = asked
     config = with_training(config, **SMALL)
     tables = load_tables(config, paths)
-    parts = build(config.model, tables, paths)
-    return config, paths, parts, make_batches(config, paths, load_triplets(paths, tables), parts)
+    triplets = load_triplets(paths, tables)
+    parts = build(config.model, tables, paths, triplets["instruction"])
+    return config, paths, parts, make_batches(config, paths, triplets, parts)
 
 
 def with_training(config, **training):
@@ -90,7 +91,9 @@ def test_the_gradient_counts_every_chunks_answers_as_negatives(scene):
 
 def test_two_processes_learn_what_one_learns_and_resume_exactly_and_end_together(scene, tmp_path, monkeypatch):
     config, paths, _, batches = scene
-    alone = Trainer(build(config.model, load_tables(config, paths), paths).model, config.model.training, torch.float32)
+    tables = load_tables(config, paths)
+    said = load_triplets(paths, tables)["instruction"]
+    alone = Trainer(build(config.model, tables, paths, said).model, config.model.training, torch.float32)
     train(alone, batches, tmp_path, "one run")
     there = Paths(tmp_path)
     (tmp_path / "data").symlink_to(paths.root / "data")

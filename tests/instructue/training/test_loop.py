@@ -6,17 +6,18 @@ import torch
 
 from instructue.errors import DataError
 from instructue.sources.tables import load_tables
-from instructue.training.build import build
+from instructue.training.build import build, load_triplets
 from instructue.training.devices import exact
-from instructue.training.fit import load_triplets, make_batches
+from instructue.training.fit import make_batches
 from instructue.training.loop import Trainer, train
 
 
 def _start(asked):
     config, paths = asked
     tables = load_tables(config, paths)
-    parts = build(config.model, tables, paths)
-    batches = make_batches(config, paths, load_triplets(paths, tables), parts)
+    triplets = load_triplets(paths, tables)
+    parts = build(config.model, tables, paths, triplets["instruction"])
+    batches = make_batches(config, paths, triplets, parts)
     return Trainer(parts.model, config.model.training, parts.dtype), batches
 
 

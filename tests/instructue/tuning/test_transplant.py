@@ -21,11 +21,12 @@ def state_of(shape: Shape, seed: int) -> dict[str, torch.Tensor]:
     draw = torch.Generator().manual_seed(seed)
     sizes: dict[str, tuple[int, ...]] = {
         "head.weight": (2, 4),
-        "map_head.weight": (2, 2),
+        "place_size_C": (2,),
         "missing_PD": (shape.prefix, 4),
         "lora.q": (3, 3),
         "summary.weight": (4, 4 * shape.event_sources + shape.map_width),
-        "evidence.asked.weight": (2, len(SHARPNESS) * shape.event_sources * AMOUNTS),
+        "evidence.asked.weight": (2, 7),
+        "evidence.start.weight": (2, len(SHARPNESS) * shape.event_sources * AMOUNTS),
         "encoders.mean_F": (shape.features,),
     }
     for source in range(shape.sources):
@@ -43,7 +44,7 @@ def test_what_hangs_on_no_source_moves_and_what_was_fitted_here_stays():
     assert {k: v.shape for k, v in taught.items()} == {k: v.shape for k, v in here.items()}
     for name in ("head.weight", "lora.q"):
         assert torch.equal(taught[name], there[name]), name
-    for name in ("map_head.weight", "missing_PD", "encoders.mean_F"):
+    for name in ("place_size_C", "evidence.asked.weight", "missing_PD", "encoders.mean_F"):
         assert torch.equal(taught[name], here[name]), name
 
 
@@ -63,8 +64,8 @@ def test_an_encoder_starts_as_the_mean_of_its_kind():
 def test_weights_that_read_all_sources_are_their_mean_for_each():
     there, here = state_of(THERE, 1), state_of(HERE, 2)
     taught = transplanted(there, THERE, here, HERE)
-    read = there["evidence.asked.weight"].view(2, len(SHARPNESS), 3, AMOUNTS)
-    moved = taught["evidence.asked.weight"].view(2, len(SHARPNESS), 2, AMOUNTS)
+    read = there["evidence.start.weight"].view(2, len(SHARPNESS), 3, AMOUNTS)
+    moved = taught["evidence.start.weight"].view(2, len(SHARPNESS), 2, AMOUNTS)
     for source in range(2):
         torch.testing.assert_close(moved[:, :, source], read.mean(2))
     summary = there["summary.weight"]
