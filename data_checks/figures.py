@@ -32,7 +32,9 @@ def clock(dataset: DatasetSpec, source: SourceSpec, rows: pl.DataFrame) -> Found
     if source.kind != "events" or "time" not in rows.columns:
         return [], {}
     start, end = (datetime.fromisoformat(d) for d in (source.not_before or dataset.start, dataset.end))
-    whole = rows.select(hour=pl.col("time").dt.timestamp("us") // HOUR).group_by("hour").agg(n=pl.len()).drop_nulls()
+    # Neighbours often share their hour, as a user's rows lie together: runs of it are counted, not rows.
+    runs = rows.select(run=(pl.col("time").dt.timestamp("us") // HOUR).rle()).unnest("run")
+    whole = runs.group_by(hour="value").agg(n=pl.col("len").sum()).drop_nulls()
     hours = whole.with_columns((pl.col("hour") * HOUR).cast(pl.Datetime("us"))).sort("hour")
     hours = hours.filter(pl.col("hour").is_between(start, end, closed="left"))
     if hours.is_empty():

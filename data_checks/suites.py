@@ -2,8 +2,10 @@
 
 import re
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import polars as pl
@@ -62,17 +64,20 @@ def source_suite(
         rows = _with_text_keys(source, rows, own)
         rules += [r for r in _row_rules(dataset, source) if set(r.columns) <= set(rows.columns)]
         rules += [] if own is None else [*_text_rules(dataset, source), *text_rules()]
-        for more, values in (
-            _users(dataset, source, tables),
-            filled(source, rows, own),
-            clock(dataset, source, rows),
-            numbers(source, rows),
-            users(rows),
-            volume(rows, before),
-            _own(dataset, source, rows),
-        ):
-            rules += more
-            figures |= values
+        parts = (
+            partial(_users, dataset, source, tables),
+            partial(filled, source, rows, own),
+            partial(clock, dataset, source, rows),
+            partial(numbers, source, rows),
+            partial(users, rows),
+            partial(volume, rows, before),
+            partial(_own, dataset, source, rows),
+        )
+        # Side by side: medians and distinct values keep one processor busy, not two.
+        with ThreadPoolExecutor(2) as pool:
+            for more, values in pool.map(lambda part: part(), parts):
+                rules += more
+                figures |= values
     return Suite(source.name, rules, rows, own, figures)
 
 
@@ -159,12 +164,14 @@ def _users(
 
 
 def _own(dataset: DatasetSpec, source: SourceSpec, rows: pl.DataFrame) -> tuple[list[Rule], dict[str, Any]]:
-    rules, figures = [], {}
-    for own in OWN_RULES.get(dataset.name, {}).get(source.name, []):
-        try:
-            value = rows.select(own.figure).item()
-        except pl.exceptions.ColumnNotFoundError:
-            continue  # `columns` or `types` has failed and says so
-        figures[own.rule.name] = float("nan") if value is None else float(value)
-        rules.append(own.rule)
-    return rules, figures
+    # Where a column is missing, `columns` or `types` has failed and says so.
+    there = [
+        own
+        for own in OWN_RULES.get(dataset.name, {}).get(source.name, [])
+        if set(own.figure.meta.root_names()) <= set(rows.columns)
+    ]
+    if not there:
+        return [], {}
+    values = rows.select(own.figure.alias(own.rule.name) for own in there).row(0, named=True)
+    figures = {name: float("nan") if value is None else float(value) for name, value in values.items()}
+    return [own.rule for own in there], figures

@@ -33,7 +33,8 @@ def readable(rows: pl.DataFrame, texts: pl.DataFrame) -> pl.DataFrame | None:
     lacks it), text and the attributes. None if the rows have no texts."""
     if "text_id" not in rows.columns:
         return None
-    used = rows.select("text_id").drop_nulls().group_by("text_id").agg(rows=pl.len()).sort("text_id")
+    there = rows.lazy().select("text_id").drop_nulls()
+    used = there.group_by("text_id").agg(rows=pl.len()).sort("text_id").collect(engine="streaming")
     return used.join(texts.rename({"source": "text_source"}), on="text_id", how="left", maintain_order="left")
 
 
