@@ -2,21 +2,18 @@
 
 import json
 from collections.abc import Iterator
-from datetime import date, timedelta
 from typing import Any
 
+from instructue.sources.init.ahead import FOUR_WEEKS, Ahead
 from instructue.sources.init.guess import Source, singular
 from instructue.sources.init.tables import Table
 from instructue.sources.table_spec import TableSpec
 
-FOUR_WEEKS = 28
 SCHEMA = "# yaml-language-server: $schema="
 
 
-def yaml_of(
-    name: str, folder: str, tables: dict[str, Table], sources: list[Source], span: tuple[date, date], schema: str
-) -> str:
-    """The whole description; `span` is the first day of the events and the day after the last."""
+def yaml_of(name: str, folder: str, tables: dict[str, Table], sources: list[Source], ahead: Ahead, schema: str) -> str:
+    """The whole description."""
     user = next(t.user for t in tables.values() if t.user is not None).called
     who = user.removesuffix("_id").removesuffix("_no").replace("_", " ") or "user"
     head = [
@@ -26,8 +23,8 @@ def yaml_of(
         f"title: {_text(name.replace('_', ' ').capitalize())}",
         f"folder: {_text(folder)}  # from this file on, or absolute",
         "timezone: UTC  # CHECK: the clock of your users, such as Europe/Berlin; the data does not say",
-        f'start: "{span[0]}"  # first day with an event',
-        f'end: "{span[1]}"  # the day after the last',
+        f'start: "{ahead.start}"  # first day with an event',
+        f'end: "{ahead.end}"  # the day after the last',
         f"user: {user}  # by its name, and as {sum(t.user is not None for t in tables.values())} of "
         f"{len(tables)} tables have it",
         f"who: {'user' if who in {'uid', 'cust'} else who}",
@@ -40,12 +37,8 @@ def yaml_of(
         mark = "" if table.name in used else "# not used: "
         head.append(f"  {mark}{table.name}: {_place(table.place)}  # {table.rows:,} rows, {table.role}: {table.why}")
     body = [line.replace("{user}", user) if "text:" not in line else line for s in sources for line in _source(s)]
-    return (
-        "\n".join(
-            [*head, "", "sources:", *body, *_facts(sources[0], [s for s in sources if s.events][1:], horizon(span)[0])]
-        )
-        + "\n"
-    )
+    facts = _facts(sources[0], [s for s in sources if s.events][1:], ahead.days)
+    return "\n".join([*head, "", "sources:", *body, *facts]) + "\n"
 
 
 def _text(value: str) -> str:
@@ -147,12 +140,13 @@ def _facts(first: Source, others: list[Source], days: int) -> list[str]:
     return lines
 
 
-def tasks_of(sources: list[Source], span: tuple[date, date]) -> str:
+def tasks_of(sources: list[Source], ahead: Ahead) -> str:
     """Two tasks to judge embeddings by: whether the first source goes on, and what comes next in it."""
-    first, (days, words) = sources[0], horizon(span)
+    first, days, words = sources[0], ahead.days, ahead.words
     thing, attribute = singular(first.name).replace("_", " "), asked_about(first)
     one = articled(thing)
     return f"""# Tasks to begin with; docs/tasks.md explains each kind of label.
+# {ahead.counted(one)}
 tasks:
   - name: {first.name}_soon
     family: prediction
@@ -170,28 +164,14 @@ tasks:
 """
 
 
-def label_days(span: tuple[date, date]) -> int:
-    """How much of the data's end labels are taken from: a fifth, 92 days at most."""
-    return max(1, min(92, (span[1] - span[0]).days // 5))
-
-
-def horizon(span: tuple[date, date]) -> tuple[int, str]:
-    """Days that questions and tasks look ahead, 4 weeks if the data has them, and the same in words."""
-    days = min(FOUR_WEEKS, label_days(span))
-    weeks, rest = divmod(days, 7)
-    return days, (f"{days} day" if rest else f"{weeks} week") + "s" * ((days if rest else weeks) != 1)
-
-
-def params_of(name: str, span: tuple[date, date]) -> str:
+def params_of(name: str, ahead: Ahead) -> str:
     """What `make run` changes in params.yaml, so that snapshots fit the span of the data."""
-    label = label_days(span)
-    every = max(1, min(28, (span[1] - span[0]).days // 14))
     return f"""# What `make run DATASET={name}` changes in params.yaml: section.key: value.
 # Labels are what comes after the evaluation snapshot; docs/sources.md says how to choose it.
-histories.evaluation_snapshot: "{span[1] - timedelta(days=label)}"
+histories.evaluation_snapshot: "{ahead.snapshot}"
 histories.training_snapshots: 6
-histories.every_days: {every}
-histories.gap_days: {every}
-histories.horizon_days: {min(91, label)}
-histories.label_days: {label}
+histories.every_days: {ahead.every}
+histories.gap_days: {ahead.every}
+histories.horizon_days: {ahead.horizon}
+histories.label_days: {ahead.labels}
 """

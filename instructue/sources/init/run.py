@@ -2,18 +2,17 @@
 
 import os
 from dataclasses import dataclass
-from datetime import date, timedelta
 from pathlib import Path
 
-import duckdb
 import polars as pl
 
 from instructue.errors import ConfigError, DataError, InstructUEError
 from instructue.files import replacing
 from instructue.sources.events import tidy
+from instructue.sources.init.ahead import look_ahead
 from instructue.sources.init.columns import snake
 from instructue.sources.init.describe_yaml import params_of, tasks_of, yaml_of
-from instructue.sources.init.guess import Source, propose
+from instructue.sources.init.guess import propose
 from instructue.sources.init.tables import bare, find_tables, look_at
 from instructue.sources.readers import Reader, data_folder
 from instructue.sources.spec import DatasetSpec, read_dataset
@@ -47,9 +46,9 @@ def init(place: str, out: Path) -> Proposal:
         sources = propose(reader, tables)
         if not sources or not sources[0].events:
             raise DataError(f"the events of {place} have no column that an event's text could be made of")
-        span = _span(reader, [s for s in sources if s.events])
+        ahead = look_ahead(reader, [s for s in sources if s.events])
     from_here = os.path.relpath(folder, out.parent.resolve() if out.parent != Path() else Path())
-    text = yaml_of(snake(out.stem), from_here, tables, sources, span, str(SCHEMA.resolve()))
+    text = yaml_of(snake(out.stem), from_here, tables, sources, ahead, str(SCHEMA.resolve()))
     with replacing(out) as temporary:
         temporary.write_text(text, encoding="utf-8")
         # Beside its place, so that relative paths mean the same.
@@ -62,7 +61,7 @@ def init(place: str, out: Path) -> Proposal:
             checked.replace(kept)
             raise DataError(f"the proposal does not work: {error}\nIt is kept as {kept}; mend it there") from error
         checked.rename(temporary)
-    for path, said in zip(beside(out), (tasks_of(sources, span), params_of(out.stem, span)), strict=True):
+    for path, said in zip(beside(out), (tasks_of(sources, ahead), params_of(out.stem, ahead)), strict=True):
         with replacing(path) as temporary:
             temporary.write_text(said, encoding="utf-8")
     return Proposal(text, read_dataset(out), samples)
@@ -77,21 +76,6 @@ def default_out(place: str) -> Path:
     """NAME.yaml in the current folder, by the name of the folder, file or variable."""
     name = place.removeprefix("env:") if place.startswith("env:") else Path(place).resolve().stem
     return Path(f"{snake(name)}.yaml")
-
-
-def _span(reader: Reader, sources: list[Source]) -> tuple[date, date]:
-    """First day of any event, and the day after the last."""
-    days = []
-    for source in sources:
-        query = source.query.replace("{user}", "u")
-        try:
-            found = reader.one(f"select min(time)::date, max(time)::date from ({query})")
-        except duckdb.Error as error:
-            raise DataError(f"table {source.table.name!r}: its times cannot be read as guessed: {error}") from error
-        days += [d for d in found if d is not None]
-    if not days:
-        raise DataError("no event has a time")
-    return min(days), max(days) + timedelta(days=1)
 
 
 def sample_texts(dataset: DatasetSpec, most: int = 5, rows: int = CHECKED) -> dict[str, list[str]]:
@@ -120,6 +104,8 @@ def show(proposal: Proposal, out: Path) -> str:
         lines += [f"  {text}" for text in proposal.samples[source.name]]
     checks = [f"  line {n}: {line.strip()}" for n, line in enumerate(proposal.yaml.splitlines(), 1) if "CHECK" in line]
     lines += ["", f"check these lines of {out}:", *checks[1:]]
+    counted = beside(out)[0].read_text(encoding="utf-8").splitlines()[1]
+    lines += ["", f"{beside(out)[0]}: {counted.removeprefix('# ')}"]
     return "\n".join(
         [*lines, "", f"next: python -m instructue describe {out}", f"then: make run DATASET={out.with_suffix('')}"]
     )
