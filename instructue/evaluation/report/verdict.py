@@ -139,7 +139,9 @@ def what_it_adds(results: Results) -> list[str]:
 def verdict(results: Results) -> list[tuple[str, str]]:
     """Three (heading, sentence) for a reader who reads no further; task names stand in backticks."""
     if not headline(results):
-        return [("Nothing is claimed", "No paired comparison with an interval was made.")]
+        left_out = [note for note in results.notes if note.endswith("left out")]
+        why = f" Of the tasks: {'. '.join(left_out)}. More users, another snapshot or another task mend it."
+        return [("Nothing is claimed", "No paired comparison with an interval was made." + (why if left_out else ""))]
     return [
         ("Where it stands", _against_strongest(results)),
         ("What training and instruction add", _what_adds(results)),
