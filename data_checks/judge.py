@@ -38,7 +38,7 @@ def judge(
     """
     figures = figures or {}
     about = {kind: [r for r in rules if r.about == kind and r.columns] for kind in ("rows", "texts", "table")}
-    # Great Expectations' own time, a tenth of a second a source, passes while the rows are looked at.
+    # Great Expectations' own time passes while the rows, which nobody writes to, are looked at.
     with ThreadPoolExecutor(1) as beside:
         rows_found = beside.submit(bad_rows, about["rows"], rows)
         found: dict[str, Any] = bad_rows(about["texts"], texts) if texts is not None else {}

@@ -73,7 +73,7 @@ def source_suite(
             partial(volume, rows, before),
             partial(_own, dataset, source, rows),
         )
-        # Side by side: medians and distinct values keep one processor busy, not two.
+        # Side by side, all of them readers: medians and distinct values keep one processor busy.
         with ThreadPoolExecutor(2) as pool:
             for more, values in pool.map(lambda part: part(), parts):
                 rules += more

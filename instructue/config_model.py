@@ -17,10 +17,11 @@ class Section(BaseModel):
 class NetworkConfig(Section):
     dim: int = Field(ge=8, le=4096, description="Width of the user embedding")
     map_width: int = Field(
-        ge=0, description="Of dim, how many numbers hold the history's place on the map of all histories"
+        ge=0,
+        description="Of dim, how many dimensions hold the history's place on the map of all histories",
     )
     evidence_width: int = Field(
-        ge=0, description="Of dim, how many numbers hold how much of what the instruction asks about the history has"
+        ge=0, description="Of dim, how many dimensions hold how much of what the instruction asks about the history has"
     )
     layers: int = Field(ge=1, le=200, description="Transformer layers of the language model used, from the bottom")
     lora_rank: int = Field(ge=1, le=512, description="Rank of the LoRA updates")

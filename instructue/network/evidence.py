@@ -23,6 +23,7 @@ SHARPNESS = (0.02, 0.05, 0.1)  # from the very text asked about to its wider fie
 # Root mean squares in the embedding, where the place on the map has 1; and a constant, from which a vector of unit
 # length still tells how large the others were.
 ASKED, WHOLE, CONSTANT = 2.0, 0.5, 2.0
+VARIES = 1e-4  # standard deviation of a figure (logarithms of amounts, or normalised) below which it does not vary
 CLOSEST = 3.0  # a learnt prompt, or a text that training never knew, may pass `best`: by at most a weight of e^3
 
 
@@ -36,7 +37,7 @@ class Evidence(nn.Module):
         self.log_sharpness_T = nn.Parameter(torch.tensor(SHARPNESS).log())
         # One number is a constant; of the rest a quarter is for the whole history.
         of_whole = max((width - 1) // 4, 1)
-        # Not learnt: the sizes of the directions are what `fit` gives them.
+        # Not learnt: the directions' sizes are what `fit` gives them, at the sharpness that learning starts from.
         self.asked = nn.Linear(figures, max(width - 1, 2) - of_whole).requires_grad_(False)
         self.whole = nn.Linear(whole, of_whole).requires_grad_(False)
         self.start = nn.Linear(figures, model_width, bias=False)
@@ -44,11 +45,15 @@ class Evidence(nn.Module):
 
     @torch.no_grad()
     def fit(self, figure_NC: Tensor, whole_NF: Tensor) -> None:
-        """Start both layers as the principal components of training figures, together of one size."""
+        """Set both layers to the principal components of training figures, together of one size.
+
+        A direction in which they do not vary stays zero: in later ones it would be all that shows.
+        """
         for layer, seen, size in ((self.asked, figure_NC, ASKED), (self.whole, whole_NF, WHOLE)):
             mean = seen.mean(0)
-            directions = torch.linalg.svd((seen - mean).double(), full_matrices=False).Vh[: layer.out_features].float()
-            spread = ((seen - mean) @ directions.T).square().sum(-1).mean().sqrt().clamp_min(1e-6)
+            _, lengths, directions = torch.linalg.svd((seen - mean).double(), full_matrices=False)
+            directions = directions[lengths > VARIES * len(seen) ** 0.5][: layer.out_features].float()
+            spread = ((seen - mean) @ directions.T).square().sum(-1).mean().sqrt().clamp_min(VARIES)
             layer.weight.zero_()[: len(directions)] = directions * (size / spread)
             layer.bias.copy_(-layer.weight @ mean)
 

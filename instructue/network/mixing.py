@@ -1,4 +1,4 @@
-"""A fixed rotation that gives every column of an embedding a like share of what it holds.
+"""A fixed turn that gives every column of an embedding a like share of what it holds.
 
 Legend: E embedding width.
 """
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def even_rotation(width: int) -> Tensor:
-    """[E, E] orthogonal, its entries of one size where width is a power of two and of about one size otherwise.
+    """[E, E] orthogonal, its entries of one size where width is a power of two, at most sqrt(2) times that otherwise.
 
     Random signs, then a Hadamard transform (as in Ailon and Chazelle 2009) over the powers of two in `width` and a
     cosine transform over what is left. Always the same for the same width.

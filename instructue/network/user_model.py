@@ -92,13 +92,12 @@ class UserModel(nn.Module):
         self.text_head = nn.Linear(shape.text_width, shape.dim, bias=False)
 
     @torch.no_grad()
-    def fit(self, spread_C: Tensor, figure_NC: Tensor, whole_NF: Tensor) -> None:
-        """Give the map's and the evidence's directions the sizes they have among training histories: `spread_C` of
-        the map's, which a pack's places have lost, evidence figures under training instructions and figures of whole
-        histories. They are not learnt further, which blurred them (docs/experiments.md)."""
+    def fit_place(self, spread_C: Tensor) -> None:
+        """Give the map's directions the sizes they have among training histories, which a pack's places have lost.
+
+        As the evidence's, they are not learnt further, which blurred them (docs/experiments.md).
+        """
         self.place_size_C.copy_(spread_C / spread_C.norm().clamp_min(1e-6))
-        if self.shape.evidence_width:
-            self.evidence.fit(figure_NC, whole_NF)
 
     def forward(self, pack: Pack, *, with_answers: bool = False, memory: Memory | None = None) -> Output:
         """Embeddings of every segment. An empty `memory` is filled with what the histories' tokens left in every

@@ -57,7 +57,10 @@ def load_triplets(paths: Paths, tables: Tables) -> pl.DataFrame:
 
 def build(config: ModelConfig, tables: Tables, paths: Paths, asked: pl.Series) -> Parts:
     """A fresh network, the same for the same seed; idf, map, normaliser and the evidence's directions are fitted on
-    training histories, the last under training's instructions, `asked`."""
+    training histories, the last under training's instructions, `asked`.
+
+    Raises DataError if there are none of these.
+    """
     features = HistoryFeatures(tables, config.network.windows_days, config.network.map_width)
     training = train_examples(tables)
     latest = tables.histories["snapshot"].to_numpy()[training]
@@ -70,9 +73,12 @@ def build(config: ModelConfig, tables: Tables, paths: Paths, asked: pl.Series) -
     rows = features.frequent(distinct, max(1, config.network.frequent))
     telling = features.tokens_of(distinct, rows[rows >= 0], features.roles.frequent)
     parts.model.encoders.fit_figures(torch.from_numpy(np.concatenate([pooled.figures_NF, telling.figures_NF])))
-    instructions = rng.choice(asked.unique().sort().to_numpy(), (len(sample), INSTRUCTIONS)).tolist()
-    spread_C = torch.from_numpy(features.fitted.spread_C)
-    parts.model.fit(spread_C, *_evidence(parts, config, paths, sample, instructions))
+    parts.model.fit_place(torch.from_numpy(features.fitted.spread_C))
+    if config.network.evidence_width:
+        if asked.is_empty():
+            raise DataError("there are no instructions to fit the evidence under; run the userqa stage first")
+        instructions = rng.choice(asked.unique().sort().to_numpy(), (len(sample), INSTRUCTIONS)).tolist()
+        parts.model.evidence.fit(*_evidence(parts, config, paths, sample, instructions))
     return parts
 
 

@@ -12,6 +12,8 @@ from instructue.evaluation.results import GENERAL, MACRO, OURS, PRIMARY, UNTRAIN
 
 Outcome = Literal["ahead", "behind", "undecided"]
 OUTCOMES: tuple[Outcome, ...] = ("ahead", "undecided", "behind")
+# How plan.py ends its notes on tasks that were not judged.
+LEFT_OUT = ("are too few to judge by; left out", "have a relevant item; left out")
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,7 @@ def what_it_adds(results: Results) -> list[str]:
 def verdict(results: Results) -> list[tuple[str, str]]:
     """Three (heading, sentence) for a reader who reads no further; task names stand in backticks."""
     if not headline(results):
-        left_out = [note for note in results.notes if note.endswith("left out")]
+        left_out = [note for note in results.notes if note.endswith(LEFT_OUT)]
         why = f" Of the tasks: {'. '.join(left_out)}. More users, another snapshot or another task mend it."
         return [("Nothing is claimed", "No paired comparison with an interval was made." + (why if left_out else ""))]
     return [

@@ -124,7 +124,7 @@ def _study(found: dict[str, dict[str, Draws]], by_text: list[StudyRow], users: i
         varied="what the user was asked",
         rows=[*made, *by_text],
         notes=[
-            "cosine_told is of the numbers that the language model writes. Of the others, the history's place on the "
+            "cosine_told is of what the language model writes. Of the rest, the history's place on the "
             "map is the same under every instruction and holds every cosine up; the evidence is counted, not written. "
             "cosine_own is of what is written less its mean over users: what the question changes for everybody alike "
             "is taken away.",

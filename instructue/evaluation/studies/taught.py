@@ -130,7 +130,7 @@ def _study(
             "auc a probe is fitted and judged under each; for auc_carried_over it is fitted under one and judged under "
             "each other, as when a team words its question anew.",
             "cosine_difference: mean cosine of a user's vectors under paraphrases of one question, less that under two "
-            "questions, of the numbers that the language model writes.",
+            "questions, of what the language model writes. Each model's evidence is fitted under its own wordings.",
             "One training run each: the intervals are over users and do not hold what another seed would change.",
             *notes,
         ],

@@ -77,14 +77,18 @@ def look_ahead(reader: Reader, sources: list[Source]) -> Ahead:
     """
     days = []
     for source in sources:
-        found = _asked(reader, source, "select min(time)::date, max(time)::date from events")
+        found = _asked(reader, source, "select min(time)::date, max(time)::date from looked_at")
         days += [d for d in found if d is not None]
     if not days:
         raise DataError("no event has a time")
     start, end = min(days), max(days) + timedelta(days=1)
     most = Ahead(start, end, 1).most
-    tried = [_counted(reader, sources[0], start, end, n) for n in (min(FOUR_WEEKS, most), *LONGER) if n <= most]
-    return next((a for a in tried if a.enough), max(tried, key=lambda a: min(a.coming, a.users - a.coming)))
+    tried: list[Ahead] = []
+    for n in (n for n in (min(FOUR_WEEKS, most), *LONGER) if n <= most):
+        tried.append(_counted(reader, sources[0], start, end, n))
+        if tried[-1].enough:
+            return tried[-1]
+    return max(tried, key=lambda found: min(found.coming, found.users - found.coming))
 
 
 def _counted(reader: Reader, source: Source, start: date, end: date, days: int) -> Ahead:
@@ -94,15 +98,15 @@ def _counted(reader: Reader, source: Source, start: date, end: date, days: int) 
           select count(*) filter (time < timestamp '{snapshot}') as before,
                  count(*) filter (time >= timestamp '{snapshot}'
                                   and time < timestamp '{snapshot + timedelta(days=days)}') as after
-          from events group by u)
+          from looked_at group by u)
         where before >= {EVENTS}"""
     users, coming = _asked(reader, source, query)
     return Ahead(start, end, days, coming, users)
 
 
 def _asked(reader: Reader, source: Source, query: str) -> tuple:
-    """First row of a query on the source's `events`, whose user is called u."""
+    """First row of a query on the source's events, `looked_at`, whose user is called u."""
     try:
-        return reader.one(f"with events as ({source.query.replace('{user}', 'u')}) {query}")
+        return reader.one(f"with looked_at as ({source.query.replace('{user}', 'u')}) {query}")
     except duckdb.Error as error:
         raise DataError(f"table {source.table.name!r}: its times cannot be read as guessed: {error}") from error

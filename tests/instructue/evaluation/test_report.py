@@ -144,9 +144,10 @@ def test_nulls_are_shown_as_missing_and_claim_nothing():
         pair |= {"low": None, "high": None}
     results = parse_results(given)
     assert verdict(results) == [("Nothing is claimed", "No paired comparison with an interval was made.")]
+    other = "labels.csv: 3 of 9 rows are of users who are not judged; left out"
     said = "churn: 5 positives of 238 rows are too few to judge by; left out"
-    ((_, why),) = verdict(results.model_copy(update={"notes": [said, "another note"]}))
-    assert said in why and "another note" not in why and "another snapshot" in why
+    ((_, why),) = verdict(results.model_copy(update={"notes": [said, other]}))
+    assert said in why and "labels.csv" not in why and "another snapshot" in why
     page = render("report.html.j2", results)
     assert "None" not in re.sub(r"<style>.*?</style>", "", page, flags=re.S)
     assert "None" not in render("report.md.j2", results)

@@ -80,3 +80,16 @@ def test_layers_start_as_leading_directions_at_their_own_sizes(rows):
         assert out.square().sum(1).mean().sqrt() == pytest.approx(size, rel=1e-4)
         kept = torch.pca_lowrank(seen, q=min(seen.shape), niter=8)[1][: layer.out_features]
         torch.testing.assert_close(out.std(0)[: len(kept)] / out.std(0)[0], kept / kept[0], atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("rows", [1, 50])
+def test_what_never_varied_in_training_stays_zero(rows):
+    """Else one user who differs in it would be told by nothing else."""
+    evidence = Evidence(SOURCES, 5, 10, 4)
+    still = torch.full((rows, evidence.asked.in_features), 0.7)
+    whole = torch.full((rows, 5), -0.3)
+    whole[:, 0] = torch.arange(rows)
+    evidence.fit(still, whole)
+    assert not evidence.asked.weight.any() and torch.isfinite(evidence.asked.bias).all()
+    later = whole + torch.tensor([0.0, 9, 9, 9, 9])
+    torch.testing.assert_close(evidence.whole(later), evidence.whole(whole), atol=1e-4, rtol=0)

@@ -28,6 +28,16 @@ def unbroken(asked, tmp_path_factory):
     return trainer
 
 
+def test_what_was_fitted_is_not_learnt(unbroken, asked):
+    start, batches = _start(asked)
+    fresh, learnt = start.model.state_dict(), unbroken.model.state_dict()
+    for name in ("place_size_C", "evidence.asked.weight", "evidence.asked.bias", "evidence.whole.weight"):
+        assert fresh[name].any() and torch.equal(fresh[name], learnt[name]), name
+    assert not torch.equal(fresh["head.weight"], learnt["head.weight"])
+    spread = torch.from_numpy(batches.packer.features.fitted.spread_C)
+    torch.testing.assert_close(fresh["place_size_C"], spread / spread.norm())
+
+
 def test_every_part_is_finite_and_logged_apart(unbroken, asked):
     assert len(unbroken.history) == asked[0].model.training.steps
     for row in unbroken.history:
