@@ -17,7 +17,7 @@ from instructue.errors import ConfigError, DataError, LeakageError
 from instructue.paths import Paths
 from instructue.sources.histories import as_of_ranges, check_no_leak
 from instructue.sources.spec import DatasetSpec, SourceSpec
-from instructue.sources.tables import Tables
+from instructue.sources.tables import Tables, values_of
 
 Late = Literal["refuse", "cut"]
 # ISO texts without a zone; those with one are read by "%+".
@@ -95,11 +95,16 @@ def events_given(
         empty = empty_events(base.dataset, source)
         given = empty if frame is None else described(base.dataset, source, frame, texts)
         events[source.name] = given.select(empty.columns).cast(empty.schema).sort(empty.columns[:2])
-    vectors = base.vectors
-    if new := texts.table["text"][base.texts.height :].to_list():
-        vectors = np.concatenate([vectors, encode(new)])
-    grown = replace(base, events=events, texts=texts.table, vectors=vectors)
+    vectors = _grown(base.vectors, texts.table["text"].to_list(), encode)
+    values = _grown(base.value_vectors, values_of(texts.table)[0], encode)
+    grown = replace(base, events=events, texts=texts.table, vectors=vectors, value_vectors=values)
     return _histories(grown, pl.Series("user", range(len(labels)), dtype=pl.Int64), moments, labels)
+
+
+def _grown(vectors: np.ndarray, texts: list[str], encode: Encode) -> np.ndarray:
+    """`vectors` of the first texts, and behind them those of the rest."""
+    new = texts[len(vectors) :]
+    return np.concatenate([vectors, encode(new)]) if new else vectors
 
 
 def _one_table(

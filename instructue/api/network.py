@@ -55,9 +55,8 @@ class Grown(Fitted):
         nowhere = np.zeros((new, fitted.map_TC.shape[1]), np.float32)
         idf = np.concatenate([fitted.idf, np.full(new, fitted.idf.max(), np.float32)])
         known = np.concatenate([fitted.known, np.zeros(new, np.float32)])
-        grown = np.concatenate([fitted.map_TC, nowhere])
-        scaled = np.concatenate([fitted.scaled_map(), nowhere])
-        return Grown(idf, known, grown, fitted.center_C, fitted.spread_C, scaled)
+        maps = [np.concatenate([m, nowhere]) for m in (fitted.map_TC, fitted.share_TC, fitted.scaled_map())]
+        return Grown(idf, known, *maps[:2], fitted.center_C, fitted.spread_C, maps[2])
 
 
 class Network:
@@ -76,8 +75,9 @@ class Network:
         ranges = {f"{s.name}_{end}": pl.UInt32 for s in dataset.event_sources for end in ("start", "end")}
         nobody = pl.DataFrame(schema={"user": pl.Int64, "snapshot": pl.Datetime("us", dataset.timezone), **ranges})
         try:
-            vectors = load_file(origin.vectors)["vectors"]
-            self.base = Tables(dataset, events, pl.read_parquet(origin.texts), nobody, vectors)
+            vectors = load_file(origin.vectors)
+            texts = pl.read_parquet(origin.texts)
+            self.base = Tables(dataset, events, texts, nobody, vectors["vectors"], vectors["values"])
             paths = BaseModelsAt(origin.bundle, origin.base_models)
             # Loading draws a fresh network first; the caller's random state is none of its business.
             with torch.random.fork_rng(devices=[]):

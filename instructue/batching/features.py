@@ -10,7 +10,7 @@ import polars as pl
 import scipy.sparse as sp
 
 from instructue.batching.tokens import Distinct, Fitted, Roles, Tokens
-from instructue.sources.tables import Tables
+from instructue.sources.tables import Tables, values_of
 
 DAY_US = 86_400_000_000
 RECENT_DAYS = 28.0
@@ -25,7 +25,8 @@ class HistoryFeatures:
     """Arrays of all published tables, ready to give the features of any batch of histories."""
 
     def __init__(self, tables: Tables, windows_days: list[int], map_width: int) -> None:
-        self.vectors = tables.vectors
+        self.vectors, self.value_vectors = tables.vectors, tables.value_vectors
+        self.values_TA = values_of(tables.texts)[1]
         self.windows = np.asarray(windows_days, dtype=np.float64)
         self.roles = Roles(len(windows_days))
         self.events = tables.dataset.event_sources
@@ -58,7 +59,7 @@ class HistoryFeatures:
     def fit(self, examples: np.ndarray) -> None:
         """Fit inverse document frequencies and the map of histories on `examples` (training ones only).
 
-        The map is latent semantic analysis (Deerwester et al. 1990) of log count x idf, unit rows: texts that
+        The map is latent semantic analysis (Deerwester et al. 1990) of two views at once (`_views`): texts that
         the same histories hold lie close, and a history's coordinates keep its fine grain in few numbers.
         """
         from sklearn.decomposition import TruncatedSVD
@@ -71,22 +72,25 @@ class HistoryFeatures:
         self.fitted.known = (seen > 0).astype(np.float32)
         if width == 0:
             return
-        weights = self._weights(self.distinct(examples))
-        solved = TruncatedSVD(min(width, min(weights.shape) - 1), random_state=0).fit(weights)
-        self.fitted.map_TC[:, : solved.components_.shape[0]] = solved.components_.T
-        raw = weights @ self.fitted.map_TC
+        views = self._views(self.distinct(examples))
+        solved = TruncatedSVD(min(width, min(views.shape) - 1), random_state=0).fit(views).components_
+        self.fitted.map_TC[:, : len(solved)], self.fitted.share_TC[:, : len(solved)] = np.split(solved.T, 2)
+        raw = views @ np.concatenate([self.fitted.map_TC, self.fitted.share_TC])
         self.fitted.center_C, self.fitted.spread_C = raw.mean(0), np.maximum(raw.std(0), 1e-6)
 
-    def _weights(self, distinct: "Distinct") -> sp.csr_matrix:
-        """[B, T] log count x idf, unit rows."""
-        B = len(distinct.bounds) - 1
-        matrix = sp.csr_matrix((distinct.weight, distinct.text, distinct.bounds), shape=(B, len(self.vectors)))
-        norm = np.sqrt(np.asarray(matrix.multiply(matrix).sum(1))).ravel()
-        return sp.diags((1 / np.maximum(norm, 1e-9)).astype(np.float32)) @ matrix
+    def _views(self, distinct: "Distinct") -> sp.csr_matrix:
+        """[B, 2T] log count x idf, which says who somebody is, and the root of the count, which says what is bought
+        again; each with unit rows."""
+        shape, views = (len(distinct.bounds) - 1, len(self.vectors)), []
+        for weight in (distinct.weight, np.sqrt(np.expm1(distinct.figures[:, 0]))):
+            matrix = sp.csr_matrix((weight, distinct.text, distinct.bounds), shape=shape)
+            norm = np.sqrt(np.asarray(matrix.multiply(matrix).sum(1))).ravel()
+            views.append(sp.diags((1 / np.maximum(norm, 1e-9)).astype(np.float32)) @ matrix)
+        return sp.hstack(views, format="csr")
 
     def coordinates(self, distinct: "Distinct") -> np.ndarray:
         """[B, C] each history's place on the map, centred and scaled as the training histories are."""
-        raw = self._weights(distinct) @ self.fitted.map_TC
+        raw = self._views(distinct) @ np.concatenate([self.fitted.map_TC, self.fitted.share_TC])
         return ((raw - self.fitted.center_C) / self.fitted.spread_C).astype(np.float32)
 
     def _vectors_of(self, text: np.ndarray) -> np.ndarray:
@@ -174,9 +178,9 @@ class HistoryFeatures:
         text = key % len(self.vectors)
         return Distinct(bounds, text, source[first], figures, figures[:, 0] * self.idf[text])
 
-    def seen(self, distinct: Distinct) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """The batch's distinct texts [T, V], and side by side each history's: which of them [B, M], of which source
-        [B, M], amounts [B, M, AMOUNTS].
+    def seen(self, distinct: Distinct) -> tuple[np.ndarray, ...]:
+        """The batch's distinct texts [T, V], their distinct values [F, V] and which of these each text holds [T, A], -1
+        for none; and side by side each history's texts: which [B, M], of which source [B, M], amounts [B, M, AMOUNTS].
 
         M is the most that a history of the batch holds; amounts are zero beyond a history's own.
         """
@@ -191,17 +195,23 @@ class HistoryFeatures:
         amounts[there] = np.stack(
             [count, recent, *(np.exp(-last / days) for days in FADING_DAYS), np.ones_like(count)], axis=1
         )
-        return self.vectors[texts].astype(np.float32), text, source, amounts
+        values, held = np.unique(self.values_TA[texts], return_inverse=True)
+        none = int(values[:1].min(initial=0) < 0)  # -1, where there is one, comes first
+        held = held.reshape(len(texts), -1) - none
+        vectors = self.vectors[texts], self.value_vectors[values[none:]]
+        return *(v.astype(np.float32) for v in vectors), held, text, source, amounts
 
     def best(self, query_UV: np.ndarray) -> np.ndarray:
-        """[U] similarity of the text nearest to each query among those that the fitted histories held.
+        """[U] similarity of the text, or value, nearest to each query among those that the fitted histories held.
 
         Rounded, so that it does not depend on what else is looked up at the same time.
         """
         known = self.fitted.known[: len(self.vectors)] > 0
         if not known.any():
             return np.ones(len(query_UV), np.float32)
-        return (query_UV @ self.vectors[known].T).max(axis=1).round(3)
+        values = np.unique(self.values_TA[known])
+        nearest = [query_UV @ each.T for each in (self.vectors[known], self.value_vectors[values[values >= 0]])]
+        return np.concatenate(nearest, axis=1).max(axis=1).round(3)
 
     def frequent(self, distinct: Distinct, keep: int) -> np.ndarray:
         """Rows of `distinct` with each history's most telling texts (log count x idf); [B, keep], -1 where fewer."""

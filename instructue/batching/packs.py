@@ -1,8 +1,8 @@
 """What one forward pass takes: soft tokens, where they go, instructions, and groups of segments behind each history.
 
 Legend: B histories, P prefix slots, U distinct instructions, I their tokens all together, K segments a history in a
-group, Q retrieved slots, J tokens of an answer, T distinct texts of the batch, M most of them in a history, V text
-vector, X amounts.
+group, Q retrieved slots, J tokens of an answer, T distinct texts of the batch, M most of them in a history, F distinct
+values of their attributes, A most of these in a text, V text vector, X amounts.
 """
 
 from collections.abc import Callable
@@ -39,9 +39,10 @@ class Pack:
     place_BC are the histories' coordinates on the map.
 
     ids_I and length_U: the distinct instructions' tokens, one after the other, and how many each has. query_UV are
-    their text vectors, best_U the similarity of the text nearest to each among all that training knew.
-    text_TV: vectors of the batch's distinct texts; seen_BM, source_BM, amount_BMX: which of them each history holds,
-    of which source and how much, zero where there are fewer than M: what the evidence for an instruction is read from.
+    their text vectors, best_U the similarity of what is nearest to each among all texts and values that training knew.
+    text_TV: vectors of the batch's distinct texts; value_FV those of their attributes' distinct values, value_TA which
+    of these each text holds, -1 for none. seen_BM, source_BM, amount_BMX: which texts each history holds, of which
+    source and how much, zero where there are fewer than M: what the evidence for an instruction is read from.
 
     prompts: by an instruction's number what stands in for its tokens' embeddings, as many rows [length_U, D].
     soft_ND: the soft tokens already encoded, where many passes share them.
@@ -55,6 +56,8 @@ class Pack:
     whole_BS: Tensor
     place_BC: Tensor
     text_TV: Tensor
+    value_FV: Tensor
+    value_TA: Tensor
     seen_BM: Tensor
     source_BM: Tensor
     amount_BMX: Tensor
@@ -101,7 +104,7 @@ class Packer:
         attribute_BA[attribute_BA >= 0] += made
         made += len(attributes.source_N)
         parts += [telling, attributes]
-        text_TV, seen_BM, *amounts = features.seen(distinct)
+        text_TV, _, _, seen_BM, *_ = held = features.seen(distinct)
         number, vectors = distinct_instructions(groups, features.vectors.shape[1])
         # Rounded, so that which of two equal texts comes first does not hang on who else is in the batch.
         near_UT = np.round(vectors @ text_TV.T, 5)
@@ -127,9 +130,7 @@ class Packer:
                 prefix,
                 whole_BS,
                 features.coordinates(distinct),
-                text_TV,
-                seen_BM,
-                *amounts,
+                *held,
                 np.asarray([token for text in said for token in text], np.int64),
                 np.asarray([len(text) for text in said], np.int64),
                 vectors,
@@ -139,7 +140,7 @@ class Packer:
         return Pack(*tensors, groups=segments)
 
     def _nearest(self, asked: list[tuple[str, int]], vectors_UV: np.ndarray) -> np.ndarray:
-        """[U] similarity of the nearest text that training knew; looked up once per instruction."""
+        """[U] similarity of the nearest text or value that training knew; looked up once per instruction."""
         if len(self._best) > MOST_KEPT:
             self._best.clear()
         new = [row for row, (text, _) in enumerate(asked) if text not in self._best]

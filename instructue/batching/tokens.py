@@ -63,20 +63,22 @@ class Distinct:
 
 @dataclass
 class Fitted:
-    """What was learnt from training histories before any step: idf_T, which texts occurred (known_T, 0 or 1), the
-    map_TC and its normaliser."""
+    """What was learnt from training histories before any step: idf_T, which texts occurred (known_T, 0 or 1), where
+    either view of a history puts a text on the map (map_TC by what is telling, share_TC by how often), and the map's
+    normaliser."""
 
     idf: np.ndarray
     known: np.ndarray
     map_TC: np.ndarray
+    share_TC: np.ndarray
     center_C: np.ndarray
     spread_C: np.ndarray
 
     @staticmethod
     def blank(texts: int, width: int) -> "Fitted":
         zeros, ones = np.zeros(width, np.float32), np.ones(width, np.float32)
-        one = np.ones(texts, np.float32)
-        return Fitted(one, one.copy(), np.zeros((texts, width), np.float32), zeros, ones)
+        one, nowhere = np.ones(texts, np.float32), np.zeros((texts, width), np.float32)
+        return Fitted(one, one.copy(), nowhere, nowhere.copy(), zeros, ones)
 
     def scaled_map(self) -> np.ndarray:
         """map_TC at unit mean-square row length, as text vectors have."""

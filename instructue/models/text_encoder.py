@@ -19,6 +19,8 @@ class TextEncoder:
         self.width: int = self.model.get_embedding_dimension()
 
     def encode(self, texts: list[str], *, progress: bool = False) -> np.ndarray:
+        if not texts:
+            return np.zeros((0, self.width), np.float32)
         unique = list(dict.fromkeys(texts))
         place = {text: index for index, text in enumerate(unique)}
         vectors = self.model.encode(unique, batch_size=128, convert_to_numpy=True, show_progress_bar=progress)

@@ -1,13 +1,16 @@
 """How much of what an instruction asks about a history holds, as numbers: a soft retrieval over all its texts.
 
 Every distinct text of a history counts towards an instruction with weight exp((similarity - best) / sharpness), where
-best is the similarity of the nearest text that training knew; the weighted amounts (how often, how lately) are summed
+best is the similarity of the nearest that training knew; the weighted amounts (how often, how lately) are summed
 per source. So "Will they buy coffee?" finds how much coffee each source has seen, without a list of what coffee is.
+A text is as near as its words or the nearest of its attributes' values alone: all coffee is "coffee", whatever the
+rest of the words says, as words of a document are matched one by one by ColBERT (Khattab and Zaharia 2020).
 The similarity is the text encoder's as it is: corrected by what training learnt, it found less (docs/experiments.md).
 In the embedding stand their leading directions, as training histories under training instructions show them, at their
 own sizes; beside them, in numbers of their own, the same of the whole history's amounts by source and window.
 
-Legend: B histories, K segments, M distinct texts of a history, V text vector, T sharpnesses, S sources, X amounts,
+Legend: B histories, K segments, U distinct instructions, M distinct texts of a history, A values of a text, V text
+vector, T sharpnesses (in pack's text_TV and value_TA: texts of the batch), S sources, X amounts,
 C = T * S * X figures of what is asked, F figures of the whole history, E width in the embedding, D model width,
 N training histories under training instructions.
 """
@@ -22,7 +25,7 @@ from instructue.batching.packs import Pack
 SHARPNESS = (0.02, 0.05, 0.1)  # from the very text asked about to its wider field, in units of cosine
 # Root mean squares in the embedding, where the place on the map has 1; and a constant, from which a vector of unit
 # length still tells how large the others were.
-ASKED, WHOLE, CONSTANT = 2.0, 0.5, 2.0
+ASKED, WHOLE, CONSTANT = 1.0, 0.5, 2.0
 VARIES = 1e-4  # standard deviation of a figure (logarithms of amounts, or normalised) below which it does not vary
 CLOSEST = 3.0  # a learnt prompt, or a text that training never knew, may pass `best`: by at most a weight of e^3
 
@@ -70,7 +73,7 @@ class Evidence(nn.Module):
         if not len(pack.query_UV):
             return torch.zeros(B, K, len(SHARPNESS), M, device=which_BK.device)
         row_BK = which_BK.clamp_min(0)
-        gap_UT = pack.query_UV @ pack.text_TV.T - pack.best_U[:, None]
+        gap_UT = _similarity(pack) - pack.best_U[:, None]
         gap_BKM = gap_UT[row_BK[..., None], pack.seen_BM[:, None]]
         sharp_T = self.log_sharpness_T.exp().clamp(0.005, 1.0)
         weight_BKTM = (gap_BKM[:, :, None] / sharp_T[:, None]).clamp_max(CLOSEST).exp()
@@ -85,3 +88,13 @@ class Evidence(nn.Module):
     def told(self, figure_BKC: Tensor) -> Tensor:
         """[B, K, D] what <USER> is told of it at its start; nothing without an instruction."""
         return self.start(figure_BKC)
+
+
+def _similarity(pack: Pack) -> Tensor:
+    """[U, texts] of each instruction to each of the batch's texts: its words, or the nearest of its values."""
+    near_UT = pack.query_UV @ pack.text_TV.T
+    # One column of nothing behind the values is where -1 points to.
+    near_UF = F.pad(pack.query_UV @ pack.value_FV.T, (0, 1), value=-1.0)
+    for value_T in pack.value_TA.T:
+        near_UT = torch.maximum(near_UT, near_UF[:, value_T])
+    return near_UT

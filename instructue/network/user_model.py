@@ -21,7 +21,7 @@ from instructue.network.mixing import even_rotation
 from instructue.network.packing import Group, Layout, Memory
 
 ENCODER_WIDTH = 256
-TOLD = 2.0  # length of what <USER> says, where the place on the map has a root mean square of 1
+TOLD = 1.0  # length of what <USER> says, where the place on the map has a root mean square of 1
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from instructue.sources.pieces import Piece, Shelf, is_large, read_pieces
 from instructue.sources.readers import Reader, data_folder
 from instructue.sources.snapshots import plan_snapshots
 from instructue.sources.spec import DatasetSpec, SourceSpec, load_dataset
-from instructue.sources.tables import VECTORS, scan_events
+from instructue.sources.tables import VECTORS, scan_events, values_of
 
 ROW_GROUP = 131_072  # fixed, so that the same data gives the same bytes
 SAMPLE = 5  # rows shown of each source
@@ -149,13 +149,14 @@ def stage_histories(config: Config, paths: Paths) -> StageReport:
 
     dataset = load_dataset(config.data.description())
     table = as_of_histories(config, paths)
-    texts = pl.read_parquet(paths.texts())["text"].to_list()
+    texts = pl.read_parquet(paths.texts())
     with replacing(paths.histories) as temporary:
         temporary.mkdir(parents=True)
         write_table(table, temporary / "histories.parquet")
-        vectors = TextEncoder(paths.text_encoder).encode(texts, progress=True)
-        save_file({"vectors": vectors}, str(temporary / VECTORS))
-    return _describe_histories(dataset, table, len(texts))
+        encoder = TextEncoder(paths.text_encoder)
+        said = {"vectors": texts["text"].to_list(), "values": values_of(texts)[0]}
+        save_file({name: encoder.encode(each, progress=True) for name, each in said.items()}, str(temporary / VECTORS))
+    return _describe_histories(dataset, table, texts.height)
 
 
 def as_of_histories(config: Config, paths: Paths) -> pl.DataFrame:

@@ -19,7 +19,8 @@ class Tables:
     """Published data of one project: events per source (sorted by user, time), texts, histories, text vectors.
 
     texts: text_id 0..n-1 in order, source, text and one column per attribute (null where it does not apply).
-    histories: see instructue.sources.histories. vectors: float32 [n_texts, width], unit rows, by text_id.
+    histories: see instructue.sources.histories. vectors: float32 [n_texts, width], unit rows, by text_id;
+    value_vectors: the same of the attributes' distinct values, as values_of orders them.
     """
 
     dataset: DatasetSpec
@@ -27,6 +28,7 @@ class Tables:
     texts: pl.DataFrame
     histories: pl.DataFrame
     vectors: np.ndarray
+    value_vectors: np.ndarray
 
 
 def load_events(dataset: DatasetSpec, paths: Paths) -> dict[str, pl.DataFrame]:
@@ -45,8 +47,26 @@ def load_tables(config: Config, paths: Paths) -> Tables:
 
     dataset = load_dataset(config.data.description())
     histories = _read(paths.histories / "histories.parquet", "histories")
-    vectors = load_file(paths.histories / VECTORS)["vectors"]
-    return Tables(dataset, load_events(dataset, paths), _read(paths.texts(), "validation"), histories, vectors)
+    vectors = load_file(paths.histories / VECTORS)
+    texts = _read(paths.texts(), "validation")
+    return Tables(dataset, load_events(dataset, paths), texts, histories, vectors["vectors"], vectors["values"])
+
+
+def values_of(texts: pl.DataFrame) -> tuple[list[str], np.ndarray]:
+    """The distinct values of the texts' attributes, and which of them each text holds [n_texts, A], -1 for none.
+
+    In the order of their first text: a dictionary that grows keeps the numbers it had.
+    """
+    names = [name for name in texts.columns if name not in ("text_id", "source", "text")]
+    held = texts.select(pl.col(names).cast(pl.String)).with_row_index("place")
+    long = held.unpivot(index="place", value_name="said").drop_nulls("said").sort("place", maintain_order=True)
+    distinct = long.select(pl.col("said").unique(maintain_order=True)).with_row_index("number")
+    long = long.join(distinct, on="said", how="left", maintain_order="left")
+    slot = pl.int_range(pl.len()).over("place")
+    place, column, number = long.select("place", slot.alias("slot"), "number").to_numpy().T.astype(np.int64)
+    which = np.full((texts.height, int(column.max(initial=-1)) + 1), -1, np.int64)
+    which[place, column] = number
+    return distinct["said"].to_list(), which
 
 
 def _read(path: Path, stage: str) -> pl.DataFrame:

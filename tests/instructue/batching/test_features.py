@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 from instructue.batching.features import BASE_FEATURES, RECENT_DAYS, HistoryFeatures
-from instructue.sources.tables import load_tables
+from instructue.sources.tables import load_tables, values_of
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +74,49 @@ def test_distinct_texts_and_their_counts(scene):
             )
         )
         assert got == expected
+
+
+def test_a_batch_s_texts_hold_the_values_that_the_dictionary_says(scene):
+    tables, features = scene
+    values, _ = values_of(tables.texts)
+    distinct = features.distinct(np.array([3, 11]))
+    text_TV, value_FV, value_TA, *_ = features.seen(distinct)
+    columns = [c for c in tables.texts.columns if c not in ("text_id", "source", "text")]
+    for row, text in enumerate(np.unique(distinct.text)):
+        said = [tables.texts[column][int(text)] for column in columns]
+        expected = tables.value_vectors[[values.index(str(value)) for value in said if value is not None]]
+        held = value_TA[row][value_TA[row] >= 0]
+        np.testing.assert_array_equal(text_TV[row], tables.vectors[text])
+        np.testing.assert_array_equal(np.sort(value_FV[held], axis=0), np.sort(expected, axis=0))
+
+
+def test_a_dictionary_that_grows_keeps_its_numbers(scene):
+    tables, _ = scene
+    half = tables.texts.head(tables.texts.height // 2)
+    fewer, held = values_of(half)
+    more, held_later = values_of(tables.texts)
+    assert more[: len(fewer)] == fewer
+    assert (held_later[: half.height, : held.shape[1]] == held).all()
+
+
+def test_the_map_has_a_view_for_who_and_one_for_what_is_bought_again(scene):
+    """Against an exact decomposition of the two, in the directions that the randomised one has well."""
+    tables, _ = scene
+    features = HistoryFeatures(tables, [7, 366], 4)
+    training = np.flatnonzero((tables.histories["split"] == "train").to_numpy())
+    features.fit(training)
+    distinct = features.distinct(training)
+    views = np.zeros((len(training), 2 * len(tables.vectors)))
+    for b in range(len(training)):
+        span = slice(distinct.bounds[b], distinct.bounds[b + 1])
+        text, count = distinct.text[span], np.expm1(distinct.figures[span, 0])
+        for half, weight in enumerate((np.log1p(count) * features.idf[text], np.sqrt(count))):
+            views[b, text + half * len(tables.vectors)] = weight / np.linalg.norm(weight)
+    u, size, _ = np.linalg.svd(views, full_matrices=False)
+    found = features.coordinates(distinct)
+    for direction in range(2):
+        exact = u[:, direction] * size[direction]
+        assert abs(np.corrcoef(found[:, direction], exact)[0, 1]) > 0.99
 
 
 def test_a_hidden_source_leaves_no_token(scene):

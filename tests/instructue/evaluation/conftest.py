@@ -17,7 +17,7 @@ from instructue.sources.events import number_texts, stable_sample, tidy, with_te
 from instructue.sources.histories import build_histories
 from instructue.sources.readers import Reader, data_folder
 from instructue.sources.snapshots import plan_snapshots
-from instructue.sources.tables import VECTORS, Tables
+from instructue.sources.tables import VECTORS, Tables, values_of
 
 ROOT = Path(__file__).parents[3]
 NAME = "complete_journey"
@@ -64,6 +64,7 @@ def _tables(config: Config, dataset: spec.DatasetSpec, events: dict[str, pl.Data
         texts,
         build_histories(dataset, tables, snapshots, config.histories.min_events),
         vectors / np.linalg.norm(vectors, axis=1, keepdims=True),
+        np.zeros((len(values_of(texts)[0]), 24), np.float32),
     )
 
 
@@ -116,5 +117,5 @@ def small_root(small_tables: Tables, tmp_path_factory) -> Paths:
         frame.write_parquet(paths.table(name))
     small_tables.texts.write_parquet(paths.texts())
     small_tables.histories.write_parquet(paths.histories / "histories.parquet")
-    save_file({"vectors": small_tables.vectors}, str(paths.histories / VECTORS))
+    save_file({"vectors": small_tables.vectors, "values": small_tables.value_vectors}, str(paths.histories / VECTORS))
     return paths

@@ -14,17 +14,20 @@ SOURCES, WIDTH = 2, 8
 
 @pytest.fixture
 def pack():
-    """Two histories of three and one texts; two instructions, the first of which is its history's first text."""
+    """Two histories of three and one texts; two instructions, the first of which is its history's first text, the
+    second a value that the second history's text and the last of the first's hold."""
     torch.manual_seed(0)
     texts = torch.nn.functional.normalize(torch.randn(2, 3, WIDTH), dim=-1)
     amount = torch.rand(2, 3, AMOUNTS)
     amount[1, 1:] = 0
-    query = torch.stack([texts[0, 0], texts[1, 0]])
+    values = torch.nn.functional.normalize(torch.randn(2, WIDTH), dim=-1)
+    query = torch.stack([texts[0, 0], values[1]])
+    held = torch.tensor([[-1, -1], [0, -1], [0, 1], [1, -1], [-1, -1], [-1, -1]])
     source = torch.tensor([[0, 1, 0], [1, 0, 0]])
     seen = torch.arange(6).view(2, 3)
     return SimpleNamespace(
         text_TV=texts.flatten(0, 1), seen_BM=seen, amount_BMX=amount, source_BM=source, query_UV=query,
-        best_U=torch.ones(2),
+        best_U=torch.ones(2), value_FV=values, value_TA=held,
     )  # fmt: skip
 
 
@@ -34,11 +37,21 @@ def figures(evidence: Evidence, pack, which) -> torch.Tensor:
 
 def test_figures_are_weighted_sums_per_source(pack):
     found = figures(Evidence(SOURCES, 3, 6, 4), pack, [[0, 1], [1, -1]])
-    for sharpness, row in zip(SHARPNESS, found[0, 0], strict=True):
-        expected = torch.zeros(SOURCES, AMOUNTS)
-        for text, source, amount in zip(pack.text_TV[:3], pack.source_BM[0], pack.amount_BMX[0], strict=True):
-            expected[source] += math.exp((float(text @ pack.query_UV[0]) - 1) / sharpness) * amount
-        torch.testing.assert_close(row, torch.log1p(expected), rtol=1e-4, atol=1e-5)
+    for asked, query in enumerate(pack.query_UV):
+        for sharpness, row in zip(SHARPNESS, found[0, asked], strict=True):
+            expected = torch.zeros(SOURCES, AMOUNTS)
+            for text, (source, amount) in enumerate(zip(pack.source_BM[0], pack.amount_BMX[0], strict=True)):
+                held = [pack.value_FV[value] for value in pack.value_TA[text] if value >= 0]
+                near = max(float(each @ query) for each in (pack.text_TV[text], *held))
+                expected[source] += math.exp((near - 1) / sharpness) * amount
+            torch.testing.assert_close(row, torch.log1p(expected), rtol=1e-4, atol=1e-5)
+
+
+def test_a_text_is_as_near_as_the_nearest_of_its_values(pack):
+    """All that is "coffee" counts in full, whatever else its words say."""
+    found = figures(Evidence(SOURCES, 3, 6, 4), pack, [[1], [1]]).exp() - 1
+    torch.testing.assert_close(found[1, 0, :, 1], pack.amount_BMX[1, 0].expand(len(SHARPNESS), -1))
+    assert (found[0, 0, :, 0] >= pack.amount_BMX[0, 2] - 1e-5).all()
 
 
 def test_without_an_instruction_there_is_none(pack):

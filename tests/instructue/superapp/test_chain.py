@@ -40,7 +40,8 @@ def tables(project):
     snapshots = plan_snapshots(config.histories, dataset.timezone)
     histories = build_histories(dataset, events, snapshots, config.histories.min_events)
     texts = pl.read_parquet(paths.texts())
-    return Tables(dataset, events, texts, histories, np.zeros((texts.height, 0), np.float32))
+    vectors = (np.zeros((size, 0), np.float32) for size in (texts.height, 0))
+    return Tables(dataset, events, texts, histories, *vectors)
 
 
 def test_all_sources_are_read_and_pass_validation(project):

@@ -42,7 +42,8 @@ def asked(make_project, published, language) -> tuple[Config, Paths]:
     table = build_histories(dataset, load_events(dataset, paths), snapshots, config.histories.min_events)
     write_table(table, paths.histories / "histories.parquet")
     texts = pl.read_parquet(paths.texts()).height
-    save_file({"vectors": np.zeros((texts, 1), np.float32)}, str(paths.histories / VECTORS))
+    empty = {name: np.zeros((texts, 1), np.float32) for name in ("vectors", "values")}
+    save_file(empty, str(paths.histories / VECTORS))
     paths.base_models.mkdir(parents=True)
     paths.language_model.symlink_to(language)
     paths.text_encoder.symlink_to(locate(config.base_models.text_encoder))

@@ -117,7 +117,8 @@ def tables(folder):
     )  # fmt: skip
     histories = build_histories(dataset, events, plan_snapshots(plan, dataset.timezone), plan.min_events)
     check_no_leak(dataset, events, histories)
-    return Tables(dataset, events, texts, histories, np.zeros((texts.height, 1), np.float32))
+    vectors = (np.zeros((size, 1), np.float32) for size in (texts.height, 0))
+    return Tables(dataset, events, texts, histories, *vectors)
 
 
 @pytest.fixture(scope="module")
@@ -218,7 +219,7 @@ def test_what_names_a_row_or_never_differs_is_not_asked(tables):
 def test_all_kinds_make_a_balanced_set(tables):
     kinds = derived_facts(tables.dataset, mute(tables), most=99)
     wide = Tables(tables.dataset.model_copy(update={"facts": kinds}), tables.events, tables.texts, tables.histories,
-                  tables.vectors)  # fmt: skip
+                  tables.vectors, tables.value_vectors)  # fmt: skip
     asked, chosen = choose(Facts(wide, training_examples(wide), 7), 2000, 7)
     assert len(asked) >= 18 and {"login_any", "account_plan_is", "login_first_screen_top"} <= {f.name for f in asked}
     shares = chosen.drop_nulls("polarity").group_by("kind").agg(yes=pl.col("polarity").mean(), n=pl.len())
