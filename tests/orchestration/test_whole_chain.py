@@ -1,4 +1,4 @@
-"""All nine stages through Dagster on 160 real households, with a 2-layer cut of the real language model."""
+"""All nine stages through Dagster on 60 real households, with a 2-layer cut of the real language model."""
 
 import json
 from pathlib import Path
@@ -14,8 +14,8 @@ ALL = list(STAGES)
 
 
 @pytest.fixture(scope="module")
-def made(make_chain, module_instance) -> tuple[Path, dg.ExecuteInProcessResult]:
-    root = make_chain(changes={"data.folder": None, "data.max_users": 160})
+def made(make_chain, slice_folder, module_instance) -> tuple[Path, dg.ExecuteInProcessResult]:
+    root = make_chain(slice_folder)
     return root, materialise(root, module_instance, ALL)
 
 
