@@ -195,9 +195,10 @@ class HistoryFeatures:
         amounts[there] = np.stack(
             [count, recent, *(np.exp(-last / days) for days in FADING_DAYS), np.ones_like(count)], axis=1
         )
-        values, held = np.unique(self.values_TA[texts], return_inverse=True)
+        held = self.values_TA[texts]
+        values, number = np.unique(held, return_inverse=True)
         none = int(values[:1].min(initial=0) < 0)  # -1, where there is one, comes first
-        held = held.reshape(len(texts), -1) - none
+        held = number.reshape(held.shape) - none
         vectors = self.vectors[texts], self.value_vectors[values[none:]]
         return *(v.astype(np.float32) for v in vectors), held, text, source, amounts
 

@@ -42,12 +42,15 @@ def scan_events(dataset: DatasetSpec, paths: Paths) -> dict[str, pl.LazyFrame]:
 
 
 def load_tables(config: Config, paths: Paths) -> Tables:
-    """Everything that the histories stage leaves behind. Raises DataError if a stage has not run."""
+    """Everything that the histories stage leaves behind. Raises DataError if a stage has not run, or ran before
+    values had vectors."""
     from safetensors.numpy import load_file
 
     dataset = load_dataset(config.data.description())
     histories = _read(paths.histories / "histories.parquet", "histories")
     vectors = load_file(paths.histories / VECTORS)
+    if "values" not in vectors:
+        raise DataError(f"{paths.histories / VECTORS} is of an older version; run: python -m instructue histories")
     texts = _read(paths.texts(), "validation")
     return Tables(dataset, load_events(dataset, paths), texts, histories, vectors["vectors"], vectors["values"])
 

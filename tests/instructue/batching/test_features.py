@@ -3,9 +3,12 @@
 import numpy as np
 import polars as pl
 import pytest
+from safetensors.numpy import save_file
 
 from instructue.batching.features import BASE_FEATURES, RECENT_DAYS, HistoryFeatures
-from instructue.sources.tables import load_tables, values_of
+from instructue.errors import DataError
+from instructue.paths import Paths
+from instructue.sources.tables import VECTORS, load_tables, values_of
 
 
 @pytest.fixture(scope="module")
@@ -140,3 +143,22 @@ def test_idf_is_fitted_on_the_given_histories_only(scene):
     unseen = [t for t in range(len(tables.vectors)) if t not in seen]
     assert unseen, "the slice should hold texts that no training history knows"
     np.testing.assert_allclose(features.idf[unseen], np.log(1 + len(training)), rtol=1e-5)
+
+
+def test_a_batch_without_any_text_has_no_values(scene):
+    tables, features = scene
+    hidden = np.ones((3, len(features.names)), bool)
+    text_TV, value_FV, value_TA, seen_BM, _, amounts = features.seen(features.distinct(np.arange(3), hidden))
+    assert len(text_TV) == len(value_FV) == len(value_TA) == 0
+    assert seen_BM.shape == (3, 0) and amounts.shape[:2] == (3, 0)
+
+
+def test_vectors_of_an_older_version_name_the_stage_to_run(asked, scene, tmp_path):
+    config, made = asked
+    old = Paths(tmp_path)
+    old.histories.mkdir(parents=True)
+    old.sources.symlink_to(made.sources)
+    (old.histories / "histories.parquet").symlink_to(made.histories / "histories.parquet")
+    save_file({"vectors": scene[0].vectors}, str(old.histories / VECTORS))
+    with pytest.raises(DataError, match="older version; run: python -m instructue histories"):
+        load_tables(config, old)
