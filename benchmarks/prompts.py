@@ -4,7 +4,8 @@
 
 Needs a project whose `model` stage has run. Tasks are the data set's with yes-or-no labels and one instruction for all.
 The rows learnt from are evaluation's own draws for few labels: one per fold and pass, so that each pass scores every
-user once, by what others' labels taught. Scored are: similarity to "yes" less that to "no" under the words (no label);
+user once, by what others' labels taught; where a draw has too few of one answer to learn a prompt from, the number of
+labels is left out. Scored are: similarity to "yes" less that to "no" under the words (no label);
 the same under the prompt; and a linear probe on the vectors under the words. AUC is taken of ranks within folds,
 averaged over passes; intervals are over users, of pairs on the same users and draws. The last line is one JSON object.
 """
@@ -18,9 +19,11 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from instructue import InstructUE
+from instructue.api.prompts import OF_EACH
 from instructue.config import load_config
 from instructue.evaluation.metrics import binary_metrics
 from instructue.evaluation.population import Population
+from instructue.evaluation.prediction import enough
 from instructue.evaluation.probe import probe_logistic
 from instructue.evaluation.protocol import Protocol, Split, interval, within_folds
 from instructue.evaluation.studies.judging import labels_of
@@ -61,7 +64,13 @@ def _of_task(
     few = Few(model, rows["user"].to_list(), y, texts, list(task.hides))
     found = {}
     for size in options.labels:
-        splits = list(replace(protocol, few_draws=options.passes * options.folds).few_splits(places, y, size))
+        splits = []
+        if enough(y, places, protocol, size):
+            splits = list(replace(protocol, few_draws=options.passes * options.folds).few_splits(places, y, size))
+        rarest = min((min(int(y[s.train].sum()), int((1 - y[s.train]).sum())) for s in splits), default=0)
+        if rarest < OF_EACH:
+            print(f"{task.name}, {size} labels: a draw has fewer than {OF_EACH} of one answer; left out", flush=True)
+            continue
         scores, kept = np.zeros((len(WAYS), options.passes, len(y))), []
         for split in track(splits, f"{task.name}, {size} labels"):
             *scored, steps = few.scored(split)

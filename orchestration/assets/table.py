@@ -56,7 +56,8 @@ def rows(dataset: DatasetSpec) -> list[Row]:
         one("histories", "questions", "polars", "parquet", key="histories",
             table="data/histories/histories.parquet", says=f"""
             One row per {dataset.who} and snapshot: which rows of each source are its history (strictly before the
-            snapshot) and which its horizon. Beside it one vector per event text."""),
+            snapshot) and which its horizon. Beside it one vector per event text and per value of
+            its attributes."""),
         one("userqa", "questions", "huggingface", key="userqa", table="data/userqa/triplets.parquet",
             judge=checks.judge_userqa, says="""
             One row per (history, instruction, answer) triplet: made from what happened after the history ended, worded

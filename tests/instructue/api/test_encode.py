@@ -10,7 +10,7 @@ import pytest
 
 from instructue.embedding.embed import GENERAL, OURS
 from instructue.errors import ConfigError, DataError, LeakageError
-from instructue.sources.tables import load_tables
+from instructue.sources.tables import load_tables, values_of
 
 COFFEE, AGE = "Will this household buy coffee soon?", "How old are the adults of this household, would you say?"
 ANSWERS = ["Yes, it will buy coffee.", "No, it will not."]
@@ -96,6 +96,20 @@ def test_a_text_that_nobody_had_before_is_read_and_moves_nobody_else(model, trai
     both = model.encode([mine | {source.name: new}, mine], at=AT)
     np.testing.assert_allclose(both[1], general[0], atol=1e-6)
     assert np.abs(both[0] - both[1]).max() > 1e-4 and np.isfinite(both).all()
+
+
+def test_new_texts_bring_their_values_and_known_ones_keep_their_numbers(model, trained, events, users):
+    """By columns, a new kind of coffee counts as coffee; what its values are called is looked up where they are."""
+    source = model.origin.dataset.event_sources[0]
+    mine = {name: frame.filter(pl.col("user") == users[0]) for name, frame in in_words(trained, events).items()}
+    strange = {name: f"astronaut {name}" for name in source.attributes} | {"category": "coffee"}
+    new = mine[source.name].tail(1).with_columns(pl.lit(value).alias(name) for name, value in strange.items())
+    tables = model._tables([mine | {source.name: pl.concat([mine[source.name], new])}], None, AT, "refuse")
+    values, held = values_of(tables.texts)
+    before = values_of(model.network.base.texts)[0]
+    assert values[: len(before)] == before and len(values) > len(before) and len(tables.texts) == len(held)
+    np.testing.assert_allclose(tables.value_vectors, model.network.encoder.encode(values), atol=1e-5)
+    assert {values[number] for number in held[-1] if number >= 0} == set(strange.values())
 
 
 def test_an_answer_is_what_the_trained_loss_finds_likeliest(model, users):

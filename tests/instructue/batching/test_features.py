@@ -122,6 +122,22 @@ def test_the_map_has_a_view_for_who_and_one_for_what_is_bought_again(scene):
         assert abs(np.corrcoef(found[:, direction], exact)[0, 1]) > 0.99
 
 
+def test_what_only_later_histories_hold_is_nearest_to_nothing(scene):
+    """The measure that evidence counts from: neither a text nor a value that training histories lack may move it."""
+    tables, _ = scene
+    features = HistoryFeatures(tables, [7, 366], 0)
+    features.fit(np.flatnonzero((tables.histories["split"] == "train").to_numpy()))
+    known = features.fitted.known > 0
+    held = np.unique(features.values_TA[known])
+    later = np.setdiff1d(np.unique(features.values_TA[~known]), held)
+    assert len(later) and not known.all(), "the slice should hold texts and values that no training history knows"
+    query = np.stack([tables.vectors[~known][0], tables.value_vectors[later[-1]], tables.value_vectors[held[-1]]])
+    found = features.best(query)
+    assert (found[:2] < 0.999).all() and found[2] == pytest.approx(1, abs=1e-3)
+    features.fitted.known[:] = 1  # the leak planted: all that is in the dictionary counts as known
+    assert (features.best(query) > 0.999).all()
+
+
 def test_a_hidden_source_leaves_no_token(scene):
     tables, features = scene
     examples = np.arange(6)
