@@ -41,7 +41,7 @@ def validation(config: Config, paths: Paths) -> StageReport:
 
 
 def histories(config: Config, paths: Paths) -> StageReport:
-    """As-of histories at every snapshot, and the vector of every unique event text."""
+    """As-of histories at every snapshot, and a vector for every distinct event text and value in it."""
     from instructue.sources.ingest import stage_histories
 
     return stage_histories(config, paths)

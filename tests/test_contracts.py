@@ -184,14 +184,14 @@ INGESTING = {"merge", "pieces", "rowwise"}
 READING = {"readers", "formats", "databases", *INGESTING}
 OTHERS = {
     "base_models": {"text_encoder"},
-    "sources": {"histories", "snapshots", "text_encoder"},
-    "validation": {"histories", "snapshots", "text_encoder", "ingest", "events", *INGESTING},
+    "sources": {"histories", "snapshots", "text_encoder", "values"},
+    "validation": {"histories", "snapshots", "text_encoder", "ingest", "events", "values", *INGESTING},
     "histories": {"events", *READING},
-    "userqa": {"bring", "ingest", "histories", "snapshots", "events", *READING, "text_encoder"},
+    "userqa": {"bring", "ingest", "histories", "snapshots", "events", *READING, "text_encoder", "values"},
     "model": {"bring", "ingest", "histories", "snapshots", "events", *READING},
     "embeddings": {"bring", "ingest", "histories", "snapshots", "events", *READING},
     "studies": {"bring", "ingest", "histories", "snapshots", "events", *READING},
-    "evaluation": {"bring", "ingest", "histories", "snapshots", "events", *READING, "text_encoder"},
+    "evaluation": {"bring", "ingest", "histories", "snapshots", "events", *READING, "text_encoder", "values"},
 }
 
 

@@ -17,7 +17,8 @@ from instructue.errors import ConfigError, DataError, LeakageError
 from instructue.paths import Paths
 from instructue.sources.histories import as_of_ranges, check_no_leak
 from instructue.sources.spec import DatasetSpec, SourceSpec
-from instructue.sources.tables import Tables, values_of
+from instructue.sources.tables import Tables
+from instructue.sources.values import values_of
 
 Late = Literal["refuse", "cut"]
 # ISO texts without a zone; those with one are read by "%+".
@@ -96,8 +97,9 @@ def events_given(
         given = empty if frame is None else described(base.dataset, source, frame, texts)
         events[source.name] = given.select(empty.columns).cast(empty.schema).sort(empty.columns[:2])
     vectors = _grown(base.vectors, texts.table["text"].to_list(), encode)
-    values = _grown(base.value_vectors, values_of(texts.table)[0], encode)
-    grown = replace(base, events=events, texts=texts.table, vectors=vectors, value_vectors=values)
+    values = values_of(base.dataset, texts.table, base.values)
+    value_vectors = _grown(base.value_vectors, values.said, encode)
+    grown = replace(base, events=events, texts=texts.table, vectors=vectors, values=values, value_vectors=value_vectors)
     return _histories(grown, pl.Series("user", range(len(labels)), dtype=pl.Int64), moments, labels)
 
 

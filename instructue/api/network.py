@@ -17,7 +17,8 @@ from instructue.batching.tokens import Fitted
 from instructue.errors import ConfigError, DataError
 from instructue.models.text_encoder import TextEncoder
 from instructue.paths import Paths
-from instructue.sources.tables import Tables
+from instructue.sources.tables import Tables, read_vectors
+from instructue.sources.values import values_of
 
 if TYPE_CHECKING:
     from instructue.tuning.prompt import Prompt
@@ -65,7 +66,6 @@ class Network:
     def __init__(self, origin: Origin) -> None:
         import torch
         from safetensors import SafetensorError
-        from safetensors.numpy import load_file
 
         from instructue.training.build import load
 
@@ -75,9 +75,10 @@ class Network:
         ranges = {f"{s.name}_{end}": pl.UInt32 for s in dataset.event_sources for end in ("start", "end")}
         nobody = pl.DataFrame(schema={"user": pl.Int64, "snapshot": pl.Datetime("us", dataset.timezone), **ranges})
         try:
-            vectors = load_file(origin.vectors)
             texts = pl.read_parquet(origin.texts)
-            self.base = Tables(dataset, events, texts, nobody, vectors["vectors"], vectors["values"])
+            values = values_of(dataset, texts)
+            vectors = read_vectors(origin.vectors, texts.height, len(values.said))
+            self.base = Tables(dataset, events, texts, nobody, vectors[0], values, vectors[1])
             paths = BaseModelsAt(origin.bundle, origin.base_models)
             # Loading draws a fresh network first; the caller's random state is none of its business.
             with torch.random.fork_rng(devices=[]):

@@ -22,6 +22,7 @@ from instructue.models.bring import MANIFEST, check_base_models
 from instructue.paths import Paths
 from instructue.sources.spec import DatasetSpec, load_dataset
 from instructue.sources.tables import VECTORS
+from instructue.sources.values import dictionary_digest, values_of
 
 BUNDLE_FORMAT = 1
 DATASET, TEXTS, RESULTS, BASE_MODELS = "dataset.yaml", "texts.parquet", "results.json", "base_models"
@@ -87,22 +88,18 @@ def find(where: str | Path, project: str | Path | None = None, base_models: str 
     for file in (texts, vectors):
         if not file.is_file():
             raise DataError(f"{file} is not there, which {bundle} needs; run the validation and histories stages first")
-    _check_texts(texts, settings, bundle)
+    _check_texts(dataset, texts, settings, bundle)
     return Origin(bundle, models, manifest, dataset, texts, vectors, settings, own)
 
 
-def _check_texts(texts: Path, settings: dict[str, Any], bundle: Path) -> None:
-    digest = texts_digest(pl.read_parquet(texts, columns=["text"]))
+def _check_texts(dataset: DatasetSpec, file: Path, settings: dict[str, Any], bundle: Path) -> None:
+    texts = pl.read_parquet(file)
+    digest = dictionary_digest(texts, values_of(dataset, texts))
     if digest != settings["texts"]:
         raise ConfigError(
-            f"{bundle} was trained with other event texts ({settings['texts']:.12}) than {texts} holds ({digest:.12}); "
+            f"{bundle} was trained with other event texts ({settings['texts']:.12}) than {file} holds ({digest:.12}); "
             "check out that data version, or train again"
         )
-
-
-def texts_digest(texts: pl.DataFrame) -> str:
-    """What names a dictionary of event texts, as instructue.training.build does, without loading torch."""
-    return hashlib.sha256("\n".join(texts["text"].to_list()).encode()).hexdigest()
 
 
 def _project(folder: str | Path | None) -> Paths | None:

@@ -10,7 +10,7 @@ import polars as pl
 import scipy.sparse as sp
 
 from instructue.batching.tokens import Distinct, Fitted, Roles, Tokens
-from instructue.sources.tables import Tables, values_of
+from instructue.sources.tables import Tables
 
 DAY_US = 86_400_000_000
 RECENT_DAYS = 28.0
@@ -26,7 +26,7 @@ class HistoryFeatures:
 
     def __init__(self, tables: Tables, windows_days: list[int], map_width: int) -> None:
         self.vectors, self.value_vectors = tables.vectors, tables.value_vectors
-        self.values_TA = values_of(tables.texts)[1]
+        self.values_TA = tables.values.held_TA
         self.windows = np.asarray(windows_days, dtype=np.float64)
         self.roles = Roles(len(windows_days))
         self.events = tables.dataset.event_sources
@@ -179,7 +179,7 @@ class HistoryFeatures:
         return Distinct(bounds, text, source[first], figures, figures[:, 0] * self.idf[text])
 
     def seen(self, distinct: Distinct) -> tuple[np.ndarray, ...]:
-        """The batch's distinct texts [T, V], their distinct values [F, V] and which of these each text holds [T, A], -1
+        """The batch's distinct texts [T, V], their distinct values [G, V] and which of these each text holds [T, A], -1
         for none; and side by side each history's texts: which [B, M], of which source [B, M], amounts [B, M, AMOUNTS].
 
         M is the most that a history of the batch holds; amounts are zero beyond a history's own.

@@ -1,8 +1,8 @@
 """What one forward pass takes: soft tokens, where they go, instructions, and groups of segments behind each history.
 
 Legend: B histories, P prefix slots, U distinct instructions, I their tokens all together, K segments a history in a
-group, Q retrieved slots, J tokens of an answer, T distinct texts of the batch, M most of them in a history, F distinct
-values of their attributes, A most of these in a text, V text vector, X amounts.
+group, Q retrieved slots, J tokens of an answer, T distinct texts of the batch, M most of them in a history, G distinct
+values that they show, A most of these in a text, V text vector, X amounts.
 """
 
 from collections.abc import Callable
@@ -40,7 +40,7 @@ class Pack:
 
     ids_I and length_U: the distinct instructions' tokens, one after the other, and how many each has. query_UV are
     their text vectors, best_U the similarity of what is nearest to each among all texts and values that training knew.
-    text_TV: vectors of the batch's distinct texts; value_FV those of their attributes' distinct values, value_TA which
+    text_TV: vectors of the batch's distinct texts; value_GV those of the distinct values they show, value_TA which
     of these each text holds, -1 for none. seen_BM, source_BM, amount_BMX: which texts each history holds, of which
     source and how much, zero where there are fewer than M: what the evidence for an instruction is read from.
 
@@ -56,7 +56,7 @@ class Pack:
     whole_BS: Tensor
     place_BC: Tensor
     text_TV: Tensor
-    value_FV: Tensor
+    value_GV: Tensor
     value_TA: Tensor
     seen_BM: Tensor
     source_BM: Tensor

@@ -70,7 +70,7 @@ def embed(
 
 def embed_answers(parts: Parts, encoder: TextEncoder, answers: pl.DataFrame) -> pl.DataFrame:
     """The answers with `vector` [dim], comparable with user embeddings by inner product, and `text_vector`."""
-    encoded = encoder.encode(answers["text"].to_list()) if answers.height else np.zeros((0, encoder.width), np.float32)
+    encoded = encoder.encode(answers["text"].to_list())
     with torch.inference_mode():
         vectors = parts.model.embed_answers(torch.from_numpy(encoded)).float().numpy()
     return answers.with_columns(

@@ -3,16 +3,16 @@
 Every distinct text of a history counts towards an instruction with weight exp((similarity - best) / sharpness), where
 best is the similarity of the nearest that training knew; the weighted amounts (how often, how lately) are summed
 per source. So "Will they buy coffee?" finds how much coffee each source has seen, without a list of what coffee is.
-A text is as near as its words or the nearest of its attributes' values alone: all coffee is "coffee", whatever the
-rest of the words says, as words of a document are matched one by one by ColBERT (Khattab and Zaharia 2020).
+A text is as near as its words or the nearest of the values it shows: all coffee is "coffee", whatever the rest of
+the words says; after ColBERT (Khattab and Zaharia 2020), where the nearest of a document's words counts.
 The similarity is the text encoder's as it is: corrected by what training learnt, it found less (docs/experiments.md).
 In the embedding stand their leading directions, as training histories under training instructions show them, at their
 own sizes; beside them, in numbers of their own, the same of the whole history's amounts by source and window.
 
-Legend: B histories, K segments, U distinct instructions, M distinct texts of a history, A values of a text, V text
-vector, T sharpnesses (in pack's text_TV and value_TA: texts of the batch), S sources, X amounts,
-C = T * S * X figures of what is asked, F figures of the whole history, E width in the embedding, D model width,
-N training histories under training instructions.
+Legend: B histories, K segments, U distinct instructions, T distinct texts of the batch, M of a history, G distinct
+values of the batch, A of a text, V text vector, H sharpnesses, S sources, X amounts, Y = S * X, C = H * Y figures of
+what is asked, F figures of the whole history, E width in the embedding, D model width, N training histories under
+training instructions.
 """
 
 import torch
@@ -37,7 +37,7 @@ class Evidence(nn.Module):
         super().__init__()
         self.sources = sources
         figures = len(SHARPNESS) * sources * AMOUNTS
-        self.log_sharpness_T = nn.Parameter(torch.tensor(SHARPNESS).log())
+        self.log_sharpness_H = nn.Parameter(torch.tensor(SHARPNESS).log())
         # One number is a constant; of the rest a quarter is for the whole history.
         of_whole = max((width - 1) // 4, 1)
         # Not learnt: the directions' sizes are what `fit` gives them, at the sharpness that learning starts from.
@@ -63,10 +63,10 @@ class Evidence(nn.Module):
     def forward(self, pack: Pack, which_BK: Tensor) -> Tensor:
         with torch.autocast(which_BK.device.type, enabled=False):
             by_source_BMS = F.one_hot(pack.source_BM, self.sources).to(pack.amount_BMX.dtype)
-            amount_BMF = (by_source_BMS[..., None] * pack.amount_BMX[:, :, None]).flatten(2)
-            weight_BKTM = self._weights(pack, which_BK)
-            summed_BKTF = (weight_BKTM.flatten(1, 2) @ amount_BMF).unflatten(1, weight_BKTM.shape[1:3])
-            return torch.log1p(summed_BKTF).flatten(2)
+            amount_BMY = (by_source_BMS[..., None] * pack.amount_BMX[:, :, None]).flatten(2)
+            weight_BKHM = self._weights(pack, which_BK)
+            summed_BKHY = (weight_BKHM.flatten(1, 2) @ amount_BMY).unflatten(1, weight_BKHM.shape[1:3])
+            return torch.log1p(summed_BKHY).flatten(2)
 
     def _weights(self, pack: Pack, which_BK: Tensor) -> Tensor:
         (B, K), M = which_BK.shape, pack.amount_BMX.shape[1]
@@ -75,9 +75,9 @@ class Evidence(nn.Module):
         row_BK = which_BK.clamp_min(0)
         gap_UT = _similarity(pack) - pack.best_U[:, None]
         gap_BKM = gap_UT[row_BK[..., None], pack.seen_BM[:, None]]
-        sharp_T = self.log_sharpness_T.exp().clamp(0.005, 1.0)
-        weight_BKTM = (gap_BKM[:, :, None] / sharp_T[:, None]).clamp_max(CLOSEST).exp()
-        return weight_BKTM * (which_BK >= 0)[..., None, None]
+        sharp_H = self.log_sharpness_H.exp().clamp(0.005, 1.0)
+        weight_BKHM = (gap_BKM[:, :, None] / sharp_H[:, None]).clamp_max(CLOSEST).exp()
+        return weight_BKHM * (which_BK >= 0)[..., None, None]
 
     def embedded(self, figure_BKC: Tensor, whole_BF: Tensor) -> Tensor:
         """[B, K, E] what is asked, the whole history, a constant."""
@@ -91,10 +91,10 @@ class Evidence(nn.Module):
 
 
 def _similarity(pack: Pack) -> Tensor:
-    """[U, texts] of each instruction to each of the batch's texts: its words, or the nearest of its values."""
+    """[U, texts] of each instruction to each of the batch's texts: its words, or the nearest of the values it shows."""
     near_UT = pack.query_UV @ pack.text_TV.T
     # One column of nothing behind the values is where -1 points to.
-    near_UF = F.pad(pack.query_UV @ pack.value_FV.T, (0, 1), value=-1.0)
+    near_UG = F.pad(pack.query_UV @ pack.value_GV.T, (0, 1), value=-1.0)
     for value_T in pack.value_TA.T:
-        near_UT = torch.maximum(near_UT, near_UF[:, value_T])
+        near_UT = torch.maximum(near_UT, near_UG[:, value_T])
     return near_UT

@@ -71,8 +71,7 @@ def _format_string(template: str) -> str:
 
 
 def _render(source: SourceSpec) -> pl.Expr:
-    names = re.findall(r"\{(\w+)\}", source.text)
-    return pl.format(_format_string(source.text), *[pl.col(name) for name in names])
+    return pl.format(_format_string(source.text), *[pl.col(name) for name in source.shown])
 
 
 def number_texts(texts: list[pl.DataFrame]) -> pl.DataFrame:

@@ -10,6 +10,7 @@ from instructue.config import Config
 from instructue.errors import DataError
 from instructue.paths import Paths
 from instructue.sources.spec import DatasetSpec, load_dataset
+from instructue.sources.values import Values, values_of
 
 VECTORS = "text_vectors.safetensors"
 
@@ -20,7 +21,7 @@ class Tables:
 
     texts: text_id 0..n-1 in order, source, text and one column per attribute (null where it does not apply).
     histories: see instructue.sources.histories. vectors: float32 [n_texts, width], unit rows, by text_id;
-    value_vectors: the same of the attributes' distinct values, as values_of orders them.
+    values: what the texts show of their attributes; value_vectors: the same of each, in their order.
     """
 
     dataset: DatasetSpec
@@ -28,6 +29,7 @@ class Tables:
     texts: pl.DataFrame
     histories: pl.DataFrame
     vectors: np.ndarray
+    values: Values
     value_vectors: np.ndarray
 
 
@@ -42,34 +44,28 @@ def scan_events(dataset: DatasetSpec, paths: Paths) -> dict[str, pl.LazyFrame]:
 
 
 def load_tables(config: Config, paths: Paths) -> Tables:
-    """Everything that the histories stage leaves behind. Raises DataError if a stage has not run, or ran before
-    values had vectors."""
-    from safetensors.numpy import load_file
-
+    """Everything that the histories stage leaves behind. Raises DataError if a stage has not run, or ran for other
+    texts."""
     dataset = load_dataset(config.data.description())
     histories = _read(paths.histories / "histories.parquet", "histories")
-    vectors = load_file(paths.histories / VECTORS)
-    if "values" not in vectors:
-        raise DataError(f"{paths.histories / VECTORS} is of an older version; run: python -m instructue histories")
     texts = _read(paths.texts(), "validation")
-    return Tables(dataset, load_events(dataset, paths), texts, histories, vectors["vectors"], vectors["values"])
+    values = values_of(dataset, texts)
+    vectors = read_vectors(_there(paths.histories / VECTORS, "histories"), texts.height, len(values.said))
+    return Tables(dataset, load_events(dataset, paths), texts, histories, vectors[0], values, vectors[1])
 
 
-def values_of(texts: pl.DataFrame) -> tuple[list[str], np.ndarray]:
-    """The distinct values of the texts' attributes, and which of them each text holds [n_texts, A], -1 for none.
+def read_vectors(path: Path, texts: int, values: int) -> tuple[np.ndarray, np.ndarray]:
+    """The vectors of a dictionary's texts, and of the values they show. Raises DataError if they are of another one."""
+    from safetensors.numpy import load_file
 
-    In the order of their first text: a dictionary that grows keeps the numbers it had.
-    """
-    names = [name for name in texts.columns if name not in ("text_id", "source", "text")]
-    held = texts.select(pl.col(names).cast(pl.String)).with_row_index("place")
-    long = held.unpivot(index="place", value_name="said").drop_nulls("said").sort("place", maintain_order=True)
-    distinct = long.select(pl.col("said").unique(maintain_order=True)).with_row_index("number")
-    long = long.join(distinct, on="said", how="left", maintain_order="left")
-    slot = pl.int_range(pl.len()).over("place")
-    place, column, number = long.select("place", slot.alias("slot"), "number").to_numpy().T.astype(np.int64)
-    which = np.full((texts.height, int(column.max(initial=-1)) + 1), -1, np.int64)
-    which[place, column] = number
-    return distinct["said"].to_list(), which
+    found = load_file(path)
+    held = [len(found[name]) if name in found else 0 for name in ("vectors", "values")]
+    if held != [texts, values]:
+        raise DataError(
+            f"{path} holds vectors of {held[0]} texts and {held[1]} values, the dictionary has {texts} and {values}: "
+            "it is of an older version, or of other event texts; run: python -m instructue histories"
+        )
+    return found["vectors"], found["values"]
 
 
 def _read(path: Path, stage: str) -> pl.DataFrame:

@@ -20,9 +20,10 @@ from instructue.network.checkpoint import load_trainable_state, read_settings, r
 from instructue.network.user_model import Shape, UserModel
 from instructue.paths import Paths
 from instructue.sources.tables import Tables
+from instructue.sources.values import dictionary_digest
 
 INSTRUCTIONS, AT_ONCE = 8, 64  # per history of the sample that the evidence is fitted on, and histories at a time
-SHAPING = ("batching", "models", "network", "training")  # packages whose code shapes a trained model
+SHAPING = ("batching", "models", "network", "sources/values.py", "training")  # what code shapes a trained model
 
 
 @dataclass
@@ -104,7 +105,7 @@ def _evidence(
 def load(folder: Path, config: ModelConfig, tables: Tables, paths: Paths) -> Parts:
     """The network of a bundle. Raises ConfigError if base model or event texts are not those of its training."""
     settings = read_settings(folder)
-    now_here = base_model_digests(paths) | {"texts": texts_digest(tables)}
+    now_here = base_model_digests(paths) | {"texts": dictionary_digest(tables.texts, tables.values)}
     for name, now in now_here.items():
         if settings[name] != now:
             what = name.replace("_", " ")
@@ -166,13 +167,9 @@ def base_model_digests(paths: Paths) -> dict[str, str]:
 
 @cache
 def code(packages: tuple[str, ...] = SHAPING) -> str:
-    """Hash of the code that a trained model comes from."""
+    """Hash of the code that a trained model comes from: of packages and single files."""
     root, digest = Path(__file__).parent.parent, hashlib.sha256()
-    for file in sorted(f for name in packages for f in (root / name).rglob("*.py")):
+    files = (f for name in packages for f in ([root / name] if name.endswith(".py") else (root / name).rglob("*.py")))
+    for file in sorted(files):
         digest.update(json.dumps(str(file.relative_to(root))).encode() + file.read_bytes())
     return digest.hexdigest()[:32]
-
-
-def texts_digest(tables: Tables) -> str:
-    """What names the dictionary of event texts in a bundle."""
-    return hashlib.sha256("\n".join(tables.texts["text"].to_list()).encode()).hexdigest()

@@ -16,8 +16,9 @@ from instructue.network.checkpoint import save_bundle
 from instructue.paths import Paths
 from instructue.report import StageReport
 from instructue.sources.tables import load_tables
+from instructue.sources.values import dictionary_digest
 from instructue.training.batches import Batches, TextVectors
-from instructue.training.build import Parts, base_model_digests, build, code, load_triplets, texts_digest
+from instructue.training.build import Parts, base_model_digests, build, code, load_triplets
 from instructue.training.curves import draw_curves
 from instructue.training.distributed import ALONE, Ranks, joined, started_by_torchrun
 from instructue.training.launch import in_processes
@@ -63,7 +64,7 @@ def _fit(config: Config, paths: Paths, ranks: Ranks) -> StageReport:
         if mlflow:
             settings = {
                 **base_model_digests(paths),
-                "texts": texts_digest(tables),
+                "texts": dictionary_digest(tables.texts, tables.values),
                 **config.model.model_dump(),
                 "mlflow_run": run_id,
                 "data": hashes,

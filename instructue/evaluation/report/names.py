@@ -39,6 +39,7 @@ METHODS: dict[str, tuple[str, str]] = {
 }
 METRICS = {
     "auc": "AUC",
+    "auc_without_labels": "AUC without labels",
     "ks": "KS",
     "average_precision": "Average precision",
     "lift@10%": "Lift at 10%",

@@ -2,7 +2,7 @@
 
 from instructue.evaluation.results import OURS, Study
 from instructue.evaluation.studies.bench import Bench
-from instructue.evaluation.studies.beside import ONE_RUN, Beside, beside
+from instructue.evaluation.studies.beside import BY_LIKENESS, ONE_RUN, Beside, beside
 from instructue.evaluation.studies.figures import gain, overall, side
 from instructue.evaluation.studies.retrain import Trials
 
@@ -26,6 +26,7 @@ def _study(judged: Beside, users: int) -> Study:
         notes=[
             "Same seed, steps and data; mean over the yes-or-no tasks, linear probe on all labels; differences to the "
             "model as it is.",
+            BY_LIKENESS,
             ONE_RUN,
             *judged.notes,
         ],

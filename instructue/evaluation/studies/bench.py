@@ -10,7 +10,8 @@ import polars as pl
 from instructue.batching.features import HistoryFeatures
 from instructue.config import Config
 from instructue.config_model import ModelConfig
-from instructue.embedding.embed import embed_jobs, make_jobs
+from instructue.embedding.embed import embed_answers, embed_jobs, make_jobs
+from instructue.evaluation.answers import Answers, answers_of
 from instructue.evaluation.population import Population
 from instructue.evaluation.protocol import Protocol
 from instructue.evaluation.results import GENERAL, OURS
@@ -80,6 +81,15 @@ class Bench:
 
     def protocol(self, population: Population) -> Protocol:
         return Protocol.draw(self.config.evaluation, population, self.tasks)
+
+    @cached_property
+    def said(self) -> pl.DataFrame:
+        """The answers of the yes-or-no tasks: see answers_of."""
+        return answers_of([task for task in self.chosen if task.family != "recommendation"], self.population)
+
+    def answers(self, parts: Parts) -> Answers:
+        """The same with vectors by this model."""
+        return Answers(embed_answers(parts, self.encoder, self.said))
 
     def encode(self, texts: list[str]) -> None:
         """Make sure that these instructions' text vectors are known."""

@@ -4,40 +4,61 @@ from dataclasses import dataclass
 from typing import Any
 
 from instructue.evaluation.judged import Judged
+from instructue.evaluation.population import Population
+from instructue.evaluation.prediction import judge_scores
+from instructue.evaluation.protocol import Protocol
 from instructue.evaluation.results import GENERAL, OURS, StudyRow
 from instructue.evaluation.studies import figures
 from instructue.evaluation.studies.bench import Bench
 from instructue.evaluation.studies.figures import Draws
-from instructue.evaluation.studies.judging import auc, judge_all, judgeable, named
-from instructue.evaluation.studies.retrain import Trial, Trials
-from instructue.evaluation.tasks import requests_for
+from instructue.evaluation.studies.judging import auc, judge_all, judgeable, labels_of, named
+from instructue.evaluation.studies.retrain import Made, Trial, Trials
+from instructue.evaluation.tasks import TaskSpec, requests_for
+from instructue.evaluation.vectors import Embeddings
 
 ONE_RUN = "One training run each: the intervals are over users and do not hold what another seed would change."
 
 
+UNLABELLED = "auc_without_labels"
+BY_LIKENESS = "Without labels, a row is scored by how much nearer its vector lies to the task's yes than to its no."
+
+
 @dataclass(frozen=True)
 class Beside:
-    """setting -> (task, method) -> how it did; the first setting is the model of data/model."""
+    """setting -> (task, method) -> how it did; the first setting is the model of data/model. unlabelled: setting ->
+    (task, ours) -> the same without labels, of tasks that say what yes and no are."""
 
     judged: dict[str, dict[tuple[str, str], Judged]]
+    unlabelled: dict[str, dict[tuple[str, str], Judged]]
     notes: list[str]
 
     def auc(self, method: str) -> dict[str, Draws]:
         """A method's AUC by setting and task, with all draws."""
         return {name: auc(found, method) for name, found in self.judged.items()}
 
+    def likeness(self) -> dict[str, Draws]:
+        """Ours without labels: AUC by setting and task, with all draws."""
+        return {name: auc(found, OURS) for name, found in self.unlabelled.items()}
+
     def rows(self, users: int, *, first_minus: bool) -> list[StudyRow]:
-        """Every setting's AUC, with and without the instruction, and differences to the first setting: the first minus
-        the other, or the other way round."""
+        """Every setting's AUC, with and without the instruction and without labels, and differences to the first
+        setting: the first minus the other, or the other way round."""
         made = []
-        for method in (OURS, GENERAL):
-            settings = self.auc(method)
+        kinds = [
+            (OURS, "auc", self.auc(OURS)),
+            (GENERAL, "auc", self.auc(GENERAL)),
+            (OURS, UNLABELLED, self.likeness()),
+        ]
+        for method, metric, settings in kinds:
             first = next(iter(settings))
             for name, draws in settings.items():
-                made += figures.rows(draws, method, name, "auc", users)
+                if not draws:
+                    continue
+                made += figures.rows(draws, method, name, metric, users)
                 if name != first:
-                    pair = (first, name) if first_minus else (name, first)
-                    made += figures.rows(self.gap(method, *pair), method, pair[0], "auc_difference", users, pair[1])
+                    one, other = (first, name) if first_minus else (name, first)
+                    gap = figures.minus(settings[one], settings[other])
+                    made += figures.rows(gap, method, one, f"{metric}_difference", users, other)
         return made
 
     def gap(self, method: str, one: str, other: str) -> Draws:
@@ -57,12 +78,26 @@ def beside(bench: Bench, trials: Trials, first: str, changes: dict[str, dict[str
     if not tasks:
         return None
     asked = requests_for(tasks, population)
-    vectors = {first: bench.embed(bench.parts, bench.tables, asked)}
+    made = {first: Made(bench.embed(bench.parts, bench.tables, asked), bench.answers(bench.parts))}
     for name, changed in changes.items():
-        vectors[name] = trials.vectors(Trial(name.replace(" ", "_"), config.model.changed(changed)), asked)
+        made[name] = trials.made(Trial(name.replace(" ", "_"), config.model.changed(changed)), asked)
     methods = named((OURS, GENERAL))
     judged = {
-        name: judge_all(methods, tasks, population, protocol, found, population, bench.paths)
-        for name, found in vectors.items()
+        name: judge_all(methods, tasks, population, protocol, found.vectors, population, bench.paths)
+        for name, found in made.items()
     }
-    return Beside(judged, notes)
+    unlabelled = {name: _by_likeness(found, tasks, population, protocol) for name, found in made.items()}
+    return Beside(judged, unlabelled, notes)
+
+
+def _by_likeness(
+    made: Made, tasks: list[TaskSpec], population: Population, protocol: Protocol
+) -> dict[tuple[str, str], Judged]:
+    """(task, ours) -> how the vectors rank by their likeness to the task's answers, no label used."""
+    embeddings, found = Embeddings.of(made.vectors, population), {}
+    for task in tasks:
+        rows, y, users = labels_of(task, population)
+        side, x = made.answers.opposition(task), embeddings.rows(OURS, task, rows)
+        if side is not None and x is not None:
+            found[task.name, OURS] = judge_scores(OURS, task, x @ side, y, users, protocol, 0)
+    return found

@@ -2,8 +2,8 @@
 
 from instructue.evaluation.results import OURS, Study
 from instructue.evaluation.studies.bench import Bench
-from instructue.evaluation.studies.beside import ONE_RUN, Beside, beside
-from instructue.evaluation.studies.figures import Draws, gain, minus, overall, side
+from instructue.evaluation.studies.beside import BY_LIKENESS, ONE_RUN, Beside, beside
+from instructue.evaluation.studies.figures import Draws, gain, minus, overall, said, side
 from instructue.evaluation.studies.retrain import Trials
 
 JOINT = "joint"
@@ -26,15 +26,28 @@ def _study(judged: Beside, users: int) -> Study:
         name="losses",
         title="Joint training against either loss alone",
         question="Does training by both losses give a better embedding than training by one of them?",
-        answer=answer(judged.auc(OURS)),
+        answer=f"{answer(judged.auc(OURS))} {without_labels(judged.likeness())}".rstrip(),
         varied="losses trained by",
         rows=judged.rows(users, first_minus=True),
         notes=[
             "Same seed, steps and data; mean over the yes-or-no tasks, linear probe on all labels.",
+            BY_LIKENESS,
             "By the autoregressive loss alone nothing trains the projection to the embedding: it stays as drawn.",
             ONE_RUN,
             *judged.notes,
         ],
+    )
+
+
+def without_labels(settings: dict[str, Draws]) -> str:
+    """One sentence: joint minus each loss alone where no label is used; none if no task says what its answers are."""
+    if not settings[JOINT]:
+        return ""
+    parts = [
+        f"{gain(overall(minus(settings[JOINT], settings[name])))} against {name}" for name in settings if name != JOINT
+    ]
+    return (
+        f"Ranked by likeness to the answers, without labels: {said(overall(settings[JOINT]))} AUC, {', '.join(parts)}."
     )
 
 

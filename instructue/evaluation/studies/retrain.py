@@ -7,12 +7,13 @@ from pathlib import Path
 import polars as pl
 
 from instructue.config_model import ModelConfig
+from instructue.evaluation.answers import Answers
 from instructue.evaluation.cache import digest, key_of
 from instructue.evaluation.studies.bench import Bench
 from instructue.files import remove, replacing
 from instructue.models.bring import MANIFEST
 from instructue.sources.ingest import write_table
-from instructue.sources.tables import Tables
+from instructue.sources.tables import VECTORS, Tables
 from instructue.training.batches import Batches
 from instructue.training.build import SHAPING, Parts, build, code, load_triplets
 from instructue.training.distributed import alone
@@ -21,7 +22,7 @@ from instructue.training.loop import Trainer, train
 from instructue.userqa.schema import WORDINGS
 
 LEFT_OUT = "left_out"  # split of the histories that a trial does not learn from
-VECTORS = (*SHAPING, "embedding")  # packages whose code shapes a trial's vectors
+EMBEDDING = (*SHAPING, "embedding")  # what code shapes a trial's vectors
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,14 @@ class Trial:
         return replace(tables, histories=tables.histories.with_columns(split=split))
 
 
+@dataclass(frozen=True)
+class Made:
+    """vectors: user, task, context, method, vector, as Bench.embed gives them; answers: the yes-or-no tasks' own."""
+
+    vectors: pl.DataFrame
+    answers: Answers
+
+
 class Trials:
     """Runs trials one after another. Two that see the same triplets under the same plan share the text vectors."""
 
@@ -53,19 +62,22 @@ class Trials:
         self._batches: dict[str, Batches] = {}
 
     def vectors(self, trial: Trial, requests: pl.DataFrame) -> pl.DataFrame:
-        """Embeddings of the requests by the trial's model: those kept from before, or trained and embedded now.
+        """Embeddings of the requests by the trial's model."""
+        return self.made(trial, requests).vectors
+
+    def made(self, trial: Trial, requests: pl.DataFrame) -> Made:
+        """What the trial's model makes of the requests: kept from before, or trained and embedded now.
 
         A killed run goes on: from the last checkpoint in training, and past every trial that was finished.
         """
         key = self._key(trial, requests)
-        path = self.folder / f"{trial.name}-{key}.parquet"
-        if path.is_file():
-            return pl.read_parquet(path)
-        parts = self._train(trial, key)
-        made = self.bench.embed(parts, self.bench.tables, requests, trial.model)
-        write_table_at(made, path)
-        remove(self.folder / f"training-{key}")
-        return made
+        vectors, answers = (self.folder / f"{trial.name}-{key}{end}.parquet" for end in ("", "-answers"))
+        if not (vectors.is_file() and answers.is_file()):
+            parts = self._train(trial, key)
+            write_table_at(self.bench.answers(parts).table, answers)
+            write_table_at(self.bench.embed(parts, self.bench.tables, requests, trial.model), vectors)
+            remove(self.folder / f"training-{key}")
+        return Made(pl.read_parquet(vectors), Answers(pl.read_parquet(answers)))
 
     def _train(self, trial: Trial, key: str) -> Parts:
         bench, tables = self.bench, trial.tables(self.bench.tables)
@@ -93,11 +105,13 @@ class Trials:
     def _key(self, trial: Trial, requests: pl.DataFrame) -> str:
         paths = self.bench.paths
         files = [paths.userqa / "triplets.parquet", paths.histories / "histories.parquet", paths.base_models / MANIFEST]
+        files.append(paths.histories / VECTORS)
         files += [paths.table(s.name) for s in self.bench.tables.dataset.sources] + [paths.texts()]
         asked = requests.with_columns(pl.col("hides").list.join(",")).write_csv().encode()
+        said = self.bench.said["text"].to_list()
         without = [] if trial.without is None else trial.without.to_list()
         without += [] if trial.said_as is None else [digest(paths.userqa / WORDINGS)]
-        return key_of(trial.model.model_dump(), without, [digest(f) for f in files], code(VECTORS), asked)
+        return key_of(trial.model.model_dump(), without, [digest(f) for f in files], code(EMBEDDING), asked, said)
 
 
 def write_table_at(table: pl.DataFrame, path: Path) -> None:

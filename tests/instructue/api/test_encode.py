@@ -10,7 +10,7 @@ import pytest
 
 from instructue.embedding.embed import GENERAL, OURS
 from instructue.errors import ConfigError, DataError, LeakageError
-from instructue.sources.tables import load_tables, values_of
+from instructue.sources.tables import load_tables
 
 COFFEE, AGE = "Will this household buy coffee soon?", "How old are the adults of this household, would you say?"
 ANSWERS = ["Yes, it will buy coffee.", "No, it will not."]
@@ -109,11 +109,11 @@ def test_new_texts_bring_their_values_and_known_ones_keep_their_numbers(model, t
     strange = {name: f"astronaut {name}" for name in source.attributes} | {"category": "coffee"}
     new = mine[source.name].tail(1).with_columns(pl.lit(value).alias(name) for name, value in strange.items())
     tables = model._tables([mine | {source.name: pl.concat([mine[source.name], new])}], None, AT, "refuse")
-    values, held = values_of(tables.texts)
-    before = values_of(model.network.base.texts)[0]
+    values, held = tables.values.said, tables.values.held_TA
+    before = model.network.base.values.said
     assert values[: len(before)] == before and len(values) > len(before) and len(tables.texts) == len(held)
     np.testing.assert_allclose(tables.value_vectors, model.network.encoder.encode(values), atol=1e-5)
-    assert {values[number] for number in held[-1] if number >= 0} == set(strange.values())
+    assert {values[number] for number in held[-1] if number >= 0} == {strange[name] for name in source.shown}
 
 
 def test_an_answer_is_what_the_trained_loss_finds_likeliest(model, users):

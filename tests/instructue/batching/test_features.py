@@ -8,7 +8,8 @@ from safetensors.numpy import save_file
 from instructue.batching.features import BASE_FEATURES, RECENT_DAYS, HistoryFeatures
 from instructue.errors import DataError
 from instructue.paths import Paths
-from instructue.sources.tables import VECTORS, load_tables, values_of
+from instructue.sources.events import MISSING
+from instructue.sources.tables import VECTORS, load_tables
 
 
 @pytest.fixture(scope="module")
@@ -79,27 +80,17 @@ def test_distinct_texts_and_their_counts(scene):
         assert got == expected
 
 
-def test_a_batch_s_texts_hold_the_values_that_the_dictionary_says(scene):
+def test_a_batch_s_texts_hold_the_values_that_their_template_shows(scene):
     tables, features = scene
-    values, _ = values_of(tables.texts)
     distinct = features.distinct(np.array([3, 11]))
-    text_TV, value_FV, value_TA, *_ = features.seen(distinct)
-    columns = [c for c in tables.texts.columns if c not in ("text_id", "source", "text")]
+    text_TV, value_GV, value_TA, *_ = features.seen(distinct)
+    shown = {source.name: source.shown for source in tables.dataset.event_sources}
     for row, text in enumerate(np.unique(distinct.text)):
-        said = [tables.texts[column][int(text)] for column in columns]
-        expected = tables.value_vectors[[values.index(str(value)) for value in said if value is not None]]
+        said = [tables.texts[name][int(text)] for name in shown[tables.texts["source"][int(text)]]]
+        expected = tables.value_vectors[[tables.values.said.index(value) for value in said if value != MISSING]]
         held = value_TA[row][value_TA[row] >= 0]
         np.testing.assert_array_equal(text_TV[row], tables.vectors[text])
-        np.testing.assert_array_equal(np.sort(value_FV[held], axis=0), np.sort(expected, axis=0))
-
-
-def test_a_dictionary_that_grows_keeps_its_numbers(scene):
-    tables, _ = scene
-    half = tables.texts.head(tables.texts.height // 2)
-    fewer, held = values_of(half)
-    more, held_later = values_of(tables.texts)
-    assert more[: len(fewer)] == fewer
-    assert (held_later[: half.height, : held.shape[1]] == held).all()
+        np.testing.assert_array_equal(value_GV[held], expected)
 
 
 def test_the_map_has_a_view_for_who_and_one_for_what_is_bought_again(scene):
@@ -128,8 +119,8 @@ def test_what_only_later_histories_hold_is_nearest_to_nothing(scene):
     features = HistoryFeatures(tables, [7, 366], 0)
     features.fit(np.flatnonzero((tables.histories["split"] == "train").to_numpy()))
     known = features.fitted.known > 0
-    held = np.unique(features.values_TA[known])
-    later = np.setdiff1d(np.unique(features.values_TA[~known]), held)
+    held = np.unique(tables.values.held_TA[known])
+    later = np.setdiff1d(np.unique(tables.values.held_TA[~known]), held)
     assert len(later) and not known.all(), "the slice should hold texts and values that no training history knows"
     query = np.stack([tables.vectors[~known][0], tables.value_vectors[later[-1]], tables.value_vectors[held[-1]]])
     found = features.best(query)
@@ -164,17 +155,21 @@ def test_idf_is_fitted_on_the_given_histories_only(scene):
 def test_a_batch_without_any_text_has_no_values(scene):
     tables, features = scene
     hidden = np.ones((3, len(features.names)), bool)
-    text_TV, value_FV, value_TA, seen_BM, _, amounts = features.seen(features.distinct(np.arange(3), hidden))
-    assert len(text_TV) == len(value_FV) == len(value_TA) == 0
+    text_TV, value_GV, value_TA, seen_BM, _, amounts = features.seen(features.distinct(np.arange(3), hidden))
+    assert len(text_TV) == len(value_GV) == len(value_TA) == 0
     assert seen_BM.shape == (3, 0) and amounts.shape[:2] == (3, 0)
 
 
-def test_vectors_of_an_older_version_name_the_stage_to_run(asked, scene, tmp_path):
+@pytest.mark.parametrize("keep", [{"vectors": 1}, {"vectors": 1, "values": 0.5}, {"vectors": 0.5, "values": 1}])
+def test_vectors_of_another_dictionary_name_the_stage_to_run(asked, scene, tmp_path, keep):
+    """Of an older version, which knew no values; of other values; of other texts."""
     config, made = asked
     old = Paths(tmp_path)
     old.histories.mkdir(parents=True)
     old.sources.symlink_to(made.sources)
     (old.histories / "histories.parquet").symlink_to(made.histories / "histories.parquet")
-    save_file({"vectors": scene[0].vectors}, str(old.histories / VECTORS))
-    with pytest.raises(DataError, match="older version; run: python -m instructue histories"):
+    whole = {"vectors": scene[0].vectors, "values": scene[0].value_vectors}
+    held = {name: whole[name][: int(part * len(whole[name]))] for name, part in keep.items()}
+    save_file(held, str(old.histories / VECTORS))
+    with pytest.raises(DataError, match="older version, or of other event texts; run: python -m instructue histories"):
         load_tables(config, old)

@@ -17,7 +17,8 @@ from instructue.sources.events import number_texts, stable_sample, tidy, with_te
 from instructue.sources.histories import build_histories
 from instructue.sources.readers import Reader, data_folder
 from instructue.sources.snapshots import plan_snapshots
-from instructue.sources.tables import VECTORS, Tables, values_of
+from instructue.sources.tables import VECTORS, Tables
+from instructue.sources.values import values_of
 
 ROOT = Path(__file__).parents[3]
 NAME = "complete_journey"
@@ -57,6 +58,7 @@ def _tables(config: Config, dataset: spec.DatasetSpec, events: dict[str, pl.Data
         for s in dataset.sources
     }
     snapshots = plan_snapshots(config.histories, dataset.timezone)
+    values = values_of(dataset, texts)
     vectors = np.random.default_rng(0).normal(size=(texts.height, 24)).astype(np.float32)
     return Tables(
         dataset,
@@ -64,7 +66,8 @@ def _tables(config: Config, dataset: spec.DatasetSpec, events: dict[str, pl.Data
         texts,
         build_histories(dataset, tables, snapshots, config.histories.min_events),
         vectors / np.linalg.norm(vectors, axis=1, keepdims=True),
-        np.zeros((len(values_of(texts)[0]), 24), np.float32),
+        values,
+        np.zeros((len(values.said), 24), np.float32),
     )
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from sklearn.metrics import roc_auc_score
 
 from instructue.config import Config
 from instructue.errors import DataError
@@ -80,9 +81,9 @@ def test_noise_curves_begin_at_no_noise_and_changes_are_paired(made):
 def test_a_trial_is_trained_once_and_another_setting_is_another_trial(project, made):
     config, paths = project
     kept = {path: path.stat().st_mtime_ns for path in (paths.cache / "studies").glob("*.parquet")}
-    assert {path.name.rsplit("-", 1)[0] for path in kept} == {
-        "contrastive_alone", "autoregressive_alone", "unseen_users", "taught_one",
-    }  # fmt: skip
+    trained = {"contrastive_alone", "autoregressive_alone", "unseen_users", "taught_one"}
+    assert {path.stem.split("-")[0] for path in kept} == trained
+    assert len(kept) == 2 * len(trained)  # users' vectors, and those of the answers
     assert not list((paths.cache / "studies").glob("training-*"))
     before = json.loads(paths.studies_report.read_text())
     STAGES["studies"](config.model_copy(update={"studies": config.studies.model_copy(update={"run": ALL[2:]})}), paths)
@@ -117,6 +118,24 @@ def test_the_losses_differ_and_are_judged_on_the_same_rows(made):
         if (r.task, r.method, r.metric, r.baseline) == (MACRO, OURS, "auc_difference", "contrastive alone")
     ]  # fmt: skip
     assert pair.value == pytest.approx(found["joint"] - found["contrastive alone"], abs=2e-6)
+
+
+def test_without_labels_every_loss_is_judged_by_its_own_answers(project, made):
+    """The AUC of each task, by scikit-learn, from the vectors that were kept."""
+    config, paths = project
+    _, studies = made
+    bench = Bench(config, paths)
+    rows = {(r.setting, r.task): r.value for r in studies["losses"].rows if r.metric == "auc_without_labels"}
+    assert {setting for setting, _ in rows} == {"joint", "contrastive alone", "autoregressive alone"}
+    (said,) = (paths.cache / "studies").glob("contrastive_alone-*-answers.parquet")
+    answers, users = pl.read_parquet(said), pl.read_parquet(said.with_stem(said.stem.removesuffix("-answers")))
+    for task in (task for task in bench.chosen if ("contrastive alone", task.name) in rows):
+        mine = users.filter(pl.col("task") == task.name, pl.col("method") == OURS)
+        mine = mine.join(task.label.labels(bench.population), on=["user", "context"], nulls_equal=True)
+        spoken = answers.filter(pl.col("task") == task.name)
+        yes, no = (spoken.filter(pl.col("kind") == kind)["vector"].to_numpy()[0] for kind in ("yes", "no"))
+        expected = roc_auc_score(mine["label"], mine["vector"].to_numpy() @ (yes - no))
+        assert rows["contrastive alone", task.name] == pytest.approx(expected, abs=1e-5)
 
 
 def test_who_is_left_out_shapes_nothing_that_is_fitted(project):

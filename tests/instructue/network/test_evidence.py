@@ -27,7 +27,7 @@ def pack():
     seen = torch.arange(6).view(2, 3)
     return SimpleNamespace(
         text_TV=texts.flatten(0, 1), seen_BM=seen, amount_BMX=amount, source_BM=source, query_UV=query,
-        best_U=torch.ones(2), value_FV=values, value_TA=held,
+        best_U=torch.ones(2), value_GV=values, value_TA=held,
     )  # fmt: skip
 
 
@@ -41,7 +41,7 @@ def test_figures_are_weighted_sums_per_source(pack):
         for sharpness, row in zip(SHARPNESS, found[0, asked], strict=True):
             expected = torch.zeros(SOURCES, AMOUNTS)
             for text, (source, amount) in enumerate(zip(pack.source_BM[0], pack.amount_BMX[0], strict=True)):
-                held = [pack.value_FV[value] for value in pack.value_TA[text] if value >= 0]
+                held = [pack.value_GV[value] for value in pack.value_TA[text] if value >= 0]
                 near = max(float(each @ query) for each in (pack.text_TV[text], *held))
                 expected[source] += math.exp((near - 1) / sharpness) * amount
             torch.testing.assert_close(row, torch.log1p(expected), rtol=1e-4, atol=1e-5)
@@ -76,7 +76,7 @@ def test_sharpness_is_learnt_and_a_constant_stands_beside(pack):
     assert embedded.shape == (2, 2, 6)
     assert (embedded[..., -1] == CONSTANT).all()
     embedded[..., 0].sum().backward()
-    assert evidence.log_sharpness_T.grad.abs().sum() > 0
+    assert evidence.log_sharpness_H.grad.abs().sum() > 0
 
 
 @pytest.mark.parametrize("rows", [3, 200])

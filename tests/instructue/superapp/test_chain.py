@@ -12,6 +12,7 @@ from instructue.sources.histories import build_histories
 from instructue.sources.snapshots import plan_snapshots
 from instructue.sources.spec import load_dataset
 from instructue.sources.tables import Tables, load_events
+from instructue.sources.values import values_of
 from instructue.stages import STAGES
 from instructue.superapp.write import Wish, generate
 from instructue.userqa.allowed import check_fact, kept_back
@@ -40,8 +41,9 @@ def tables(project):
     snapshots = plan_snapshots(config.histories, dataset.timezone)
     histories = build_histories(dataset, events, snapshots, config.histories.min_events)
     texts = pl.read_parquet(paths.texts())
-    vectors = (np.zeros((size, 0), np.float32) for size in (texts.height, 0))
-    return Tables(dataset, events, texts, histories, *vectors)
+    values = values_of(dataset, texts)
+    vectors, of_values = (np.zeros((size, 0), np.float32) for size in (texts.height, len(values.said)))
+    return Tables(dataset, events, texts, histories, vectors, values, of_values)
 
 
 def test_all_sources_are_read_and_pass_validation(project):

@@ -19,6 +19,7 @@ from instructue.sources.ingest import write_table
 from instructue.sources.snapshots import plan_snapshots
 from instructue.sources.spec import load_dataset
 from instructue.sources.tables import VECTORS, load_events
+from instructue.sources.values import values_of
 from instructue.userqa.generate import build_userqa
 
 
@@ -39,9 +40,9 @@ def asked(make_project, published, language) -> tuple[Config, Paths]:
     snapshots = plan_snapshots(config.histories, dataset.timezone)
     table = build_histories(dataset, load_events(dataset, paths), snapshots, config.histories.min_events)
     write_table(table, paths.histories / "histories.parquet")
-    texts = pl.read_parquet(paths.texts()).height
-    empty = {name: np.zeros((texts, 1), np.float32) for name in ("vectors", "values")}
-    save_file(empty, str(paths.histories / VECTORS))
+    texts = pl.read_parquet(paths.texts())
+    sizes = {"vectors": texts.height, "values": len(values_of(dataset, texts).said)}
+    save_file({name: np.zeros((size, 1), np.float32) for name, size in sizes.items()}, str(paths.histories / VECTORS))
     paths.base_models.mkdir(parents=True)
     paths.language_model.symlink_to(language)
     paths.text_encoder.symlink_to(locate(config.base_models.text_encoder))

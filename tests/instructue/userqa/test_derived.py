@@ -3,6 +3,7 @@ stays unasked."""
 
 import re
 from collections import Counter
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 
 import numpy as np
@@ -17,6 +18,7 @@ from instructue.sources.readers import Reader
 from instructue.sources.snapshots import plan_snapshots
 from instructue.sources.spec import FactSpec, load_dataset
 from instructue.sources.tables import Tables
+from instructue.sources.values import values_of
 from instructue.userqa.allowed import kept_back
 from instructue.userqa.derived import KINDS, derived_facts, mute
 from instructue.userqa.facts import Facts
@@ -117,8 +119,9 @@ def tables(folder):
     )  # fmt: skip
     histories = build_histories(dataset, events, plan_snapshots(plan, dataset.timezone), plan.min_events)
     check_no_leak(dataset, events, histories)
-    vectors = (np.zeros((size, 1), np.float32) for size in (texts.height, 0))
-    return Tables(dataset, events, texts, histories, *vectors)
+    values = values_of(dataset, texts)
+    vectors, of_values = (np.zeros((size, 1), np.float32) for size in (texts.height, len(values.said)))
+    return Tables(dataset, events, texts, histories, vectors, values, of_values)
 
 
 @pytest.fixture(scope="module")
@@ -218,8 +221,7 @@ def test_what_names_a_row_or_never_differs_is_not_asked(tables):
 
 def test_all_kinds_make_a_balanced_set(tables):
     kinds = derived_facts(tables.dataset, mute(tables), most=99)
-    wide = Tables(tables.dataset.model_copy(update={"facts": kinds}), tables.events, tables.texts, tables.histories,
-                  tables.vectors, tables.value_vectors)  # fmt: skip
+    wide = replace(tables, dataset=tables.dataset.model_copy(update={"facts": kinds}))
     asked, chosen = choose(Facts(wide, training_examples(wide), 7), 2000, 7)
     assert len(asked) >= 18 and {"login_any", "account_plan_is", "login_first_screen_top"} <= {f.name for f in asked}
     shares = chosen.drop_nulls("polarity").group_by("kind").agg(yes=pl.col("polarity").mean(), n=pl.len())
