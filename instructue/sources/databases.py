@@ -75,7 +75,7 @@ def copy_sqlite(connection: duckdb.DuckDBPyConnection, name: str, path: Path, ta
             f"cast({name_sql(c)} as text)" if t == pa.string() else name_sql(c)
             for c, t in zip(columns, types, strict=True)
         )
-        cursor = _in_order(db, f"select {read} from {name_sql(table)}")
+        cursor = db.execute(f"select {read} from {name_sql(table)}")
 
         def batches() -> Iterator[pa.RecordBatch]:
             while rows := cursor.fetchmany(BATCH):
@@ -83,14 +83,6 @@ def copy_sqlite(connection: duckdb.DuckDBPyConnection, name: str, path: Path, ta
                 yield pa.RecordBatch.from_arrays(arrays, schema=schema)
 
         _copy(connection, name, pa.RecordBatchReader.from_batches(schema, batches()))
-
-
-def _in_order(db: sqlite3.Connection, query: str) -> sqlite3.Cursor:
-    """By rowid, where there is one: without an order an index may lend its own."""
-    try:
-        return db.execute(f"{query} order by rowid")
-    except sqlite3.OperationalError:
-        return db.execute(query)  # a view, or a table `without rowid`, in the order of its key
 
 
 def _sqlite_type(db: sqlite3.Connection, table: str, column: str) -> pa.DataType:
