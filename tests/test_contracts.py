@@ -184,7 +184,7 @@ INGESTING = {"merge", "pieces", "rowwise"}
 READING = {"readers", "formats", "databases", *INGESTING}
 OTHERS = {
     "base_models": {"text_encoder"},
-    "sources": {"histories", "snapshots", "text_encoder", "values"},
+    "sources": {"histories", "snapshots", "text_encoder"},
     "validation": {"histories", "snapshots", "text_encoder", "ingest", "events", "values", *INGESTING},
     "histories": {"events", *READING},
     "userqa": {"bring", "ingest", "histories", "snapshots", "events", *READING, "text_encoder", "values"},

@@ -18,7 +18,7 @@ from instructue.errors import ConfigError, DataError
 from instructue.models.text_encoder import TextEncoder
 from instructue.paths import Paths
 from instructue.sources.tables import Tables, read_vectors
-from instructue.sources.values import values_of
+from instructue.sources.values import dictionary_digest, values_of
 
 if TYPE_CHECKING:
     from instructue.tuning.prompt import Prompt
@@ -77,7 +77,7 @@ class Network:
         try:
             texts = pl.read_parquet(origin.texts)
             values = values_of(dataset, texts)
-            vectors = read_vectors(origin.vectors, texts.height, len(values.said))
+            vectors = read_vectors(origin.vectors, dictionary_digest(texts, values))
             self.base = Tables(dataset, events, texts, nobody, vectors[0], values, vectors[1])
             paths = BaseModelsAt(origin.bundle, origin.base_models)
             # Loading draws a fresh network first; the caller's random state is none of its business.

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 from pydantic import ValidationError
 
 from instructue.config import load_config
@@ -22,7 +21,6 @@ from instructue.models.bring import MANIFEST, check_base_models
 from instructue.paths import Paths
 from instructue.sources.spec import DatasetSpec, load_dataset
 from instructue.sources.tables import VECTORS
-from instructue.sources.values import dictionary_digest, values_of
 
 BUNDLE_FORMAT = 1
 DATASET, TEXTS, RESULTS, BASE_MODELS = "dataset.yaml", "texts.parquet", "results.json", "base_models"
@@ -60,10 +58,10 @@ class Origin:
 
 
 def find(where: str | Path, project: str | Path | None = None, base_models: str | Path | None = None) -> Origin:
-    """Resolve what `InstructUE.from_pretrained` is given; everything but the weights is checked here.
+    """Resolve what `InstructUE.from_pretrained` is given; all but weights and dictionary is checked here.
 
     Raises DataError (nothing there, damaged, foreign) or ConfigError (newer version, base models missing or others
-    than those it was trained with, event texts that moved on).
+    than those it was trained with).
     """
     own = _project(project)
     folder = _fetch(str(where), own) if str(where).startswith(REMOTE) else Path(where)
@@ -88,18 +86,7 @@ def find(where: str | Path, project: str | Path | None = None, base_models: str 
     for file in (texts, vectors):
         if not file.is_file():
             raise DataError(f"{file} is not there, which {bundle} needs; run the validation and histories stages first")
-    _check_texts(dataset, texts, settings, bundle)
     return Origin(bundle, models, manifest, dataset, texts, vectors, settings, own)
-
-
-def _check_texts(dataset: DatasetSpec, file: Path, settings: dict[str, Any], bundle: Path) -> None:
-    texts = pl.read_parquet(file)
-    digest = dictionary_digest(texts, values_of(dataset, texts))
-    if digest != settings["texts"]:
-        raise ConfigError(
-            f"{bundle} was trained with other event texts ({settings['texts']:.12}) than {file} holds ({digest:.12}); "
-            "check out that data version, or train again"
-        )
 
 
 def _project(folder: str | Path | None) -> Paths | None:

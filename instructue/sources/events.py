@@ -10,8 +10,7 @@ import re
 import polars as pl
 
 from instructue.sources.spec import DatasetSpec, SourceSpec
-
-MISSING = "unknown"
+from instructue.sources.values import MISSING, shown
 
 
 def stable_sample(users: pl.Series, keep: int, seed: int = 0) -> pl.Series:
@@ -71,7 +70,7 @@ def _format_string(template: str) -> str:
 
 
 def _render(source: SourceSpec) -> pl.Expr:
-    return pl.format(_format_string(source.text), *[pl.col(name) for name in source.shown])
+    return pl.format(_format_string(source.text), *[pl.col(name) for name in shown(source)])
 
 
 def number_texts(texts: list[pl.DataFrame]) -> pl.DataFrame:

@@ -19,8 +19,8 @@ from instructue.sources.pieces import Piece, Shelf, is_large, read_pieces
 from instructue.sources.readers import Reader, data_folder
 from instructue.sources.snapshots import plan_snapshots
 from instructue.sources.spec import DatasetSpec, SourceSpec, load_dataset
-from instructue.sources.tables import VECTORS, scan_events
-from instructue.sources.values import values_of
+from instructue.sources.tables import VECTORS, scan_events, write_vectors
+from instructue.sources.values import dictionary_digest, values_of
 
 ROW_GROUP = 131_072  # fixed, so that the same data gives the same bytes
 SAMPLE = 5  # rows shown of each source
@@ -145,8 +145,6 @@ class _Part:
 def stage_histories(config: Config, paths: Paths) -> StageReport:
     """As-of ranges at every snapshot, checked for leaks, and one vector per event text and per value
     that these show."""
-    from safetensors.numpy import save_file
-
     from instructue.models.text_encoder import TextEncoder
 
     dataset = load_dataset(config.data.description())
@@ -156,8 +154,9 @@ def stage_histories(config: Config, paths: Paths) -> StageReport:
         temporary.mkdir(parents=True)
         write_table(table, temporary / "histories.parquet")
         encoder = TextEncoder(paths.text_encoder)
-        said = {"vectors": texts["text"].to_list(), "values": values_of(dataset, texts).said}
-        save_file({name: encoder.encode(each, progress=True) for name, each in said.items()}, str(temporary / VECTORS))
+        values = values_of(dataset, texts)
+        vectors = (encoder.encode(said, progress=True) for said in (texts["text"].to_list(), values.said))
+        write_vectors(temporary / VECTORS, dictionary_digest(texts, values), *vectors)
     return _describe_histories(dataset, table, texts.height)
 
 

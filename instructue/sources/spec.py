@@ -75,11 +75,6 @@ class SourceSpec(_Spec):
         return self
 
     @property
-    def shown(self) -> list[str]:
-        """What the text's template names, in its order."""
-        return re.findall(r"\{(\w+)\}", self.text)
-
-    @property
     def columns(self) -> list[str]:
         """Numeric columns that enter the model beside the text: amount first, if any, then numbers."""
         return (["amount"] if self.amount else []) + list(self.numbers)

@@ -10,7 +10,7 @@ from instructue.config import Config
 from instructue.errors import DataError
 from instructue.paths import Paths
 from instructue.sources.spec import DatasetSpec, load_dataset
-from instructue.sources.values import Values, values_of
+from instructue.sources.values import Values, dictionary_digest, values_of
 
 VECTORS = "text_vectors.safetensors"
 
@@ -50,22 +50,28 @@ def load_tables(config: Config, paths: Paths) -> Tables:
     histories = _read(paths.histories / "histories.parquet", "histories")
     texts = _read(paths.texts(), "validation")
     values = values_of(dataset, texts)
-    vectors = read_vectors(_there(paths.histories / VECTORS, "histories"), texts.height, len(values.said))
+    vectors = read_vectors(paths.histories / VECTORS, dictionary_digest(texts, values))
     return Tables(dataset, load_events(dataset, paths), texts, histories, vectors[0], values, vectors[1])
 
 
-def read_vectors(path: Path, texts: int, values: int) -> tuple[np.ndarray, np.ndarray]:
-    """The vectors of a dictionary's texts, and of the values they show. Raises DataError if they are of another one."""
-    from safetensors.numpy import load_file
+def write_vectors(path: Path, named: str, vectors: np.ndarray, of_values: np.ndarray) -> None:
+    """What `read_vectors` reads; `named` is the dictionary's digest."""
+    from safetensors.numpy import save_file
 
-    found = load_file(path)
-    held = [len(found[name]) if name in found else 0 for name in ("vectors", "values")]
-    if held != [texts, values]:
-        raise DataError(
-            f"{path} holds vectors of {held[0]} texts and {held[1]} values, the dictionary has {texts} and {values}: "
-            "it is of an older version, or of other event texts; run: python -m instructue histories"
-        )
-    return found["vectors"], found["values"]
+    save_file({"vectors": vectors, "values": of_values}, str(path), {"dictionary": named})
+
+
+def read_vectors(path: Path, named: str) -> tuple[np.ndarray, np.ndarray]:
+    """The vectors of a dictionary's texts, and of the values they show. Raises DataError if they are of another one."""
+    from safetensors import safe_open
+
+    with safe_open(str(_there(path, "histories")), "np") as file:
+        if (file.metadata() or {}).get("dictionary") != named:
+            raise DataError(
+                f"{path} holds the vectors of other event texts, or is of an older version; "
+                "run: python -m instructue histories"
+            )
+        return file.get_tensor("vectors"), file.get_tensor("values")
 
 
 def _read(path: Path, stage: str) -> pl.DataFrame:

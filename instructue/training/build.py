@@ -108,8 +108,11 @@ def load(folder: Path, config: ModelConfig, tables: Tables, paths: Paths) -> Par
     now_here = base_model_digests(paths) | {"texts": dictionary_digest(tables.texts, tables.values)}
     for name, now in now_here.items():
         if settings[name] != now:
-            what = name.replace("_", " ")
-            raise ConfigError(f"{folder} is of another {what} ({settings[name]:.12}, now {now:.12}); train again")
+            what = "dictionary of event texts and their values" if name == "texts" else name.replace("_", " ")
+            raise ConfigError(
+                f"{folder} was trained with another {what} ({settings[name]:.12}, now {now:.12}); check out that data "
+                "version and description, or train again"
+            )
     features = HistoryFeatures(tables, config.network.windows_days, config.network.map_width)
     shape = _shape(config, features)
     if shape != settings["shape"]:

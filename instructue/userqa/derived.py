@@ -10,9 +10,9 @@ from typing import Any
 
 import polars as pl
 
-from instructue.sources.events import MISSING
 from instructue.sources.spec import DatasetSpec, FactSpec, SourceSpec
 from instructue.sources.tables import Tables
+from instructue.sources.values import MISSING
 from instructue.userqa.allowed import KeptBack
 from instructue.userqa.nouns import filled_in, nouns
 

@@ -192,12 +192,13 @@ def _against_strongest(results: Results) -> str:
 def _what_adds(results: Results) -> str:
     parts = []
     for baseline, what in (
-        (UNTRAINED, "Against the same network untrained it is"),
+        (UNTRAINED, "against the same network untrained it is"),
         (GENERAL, "against the same model without an instruction it is"),
     ):
         pairs = [pair for pair in headline(results) if pair.baseline == baseline]
-        parts.append(f"{what} {_standing(pairs) if pairs else 'not compared'}")
-    return "; ".join(parts) + "."
+        parts += [f"{what} {_standing(pairs)}"] if pairs else []
+    said = "; ".join(parts) or "what instruction and training add was not judged"
+    return said[:1].upper() + said[1:] + "."
 
 
 def _where_it_loses(results: Results, shown: int = 3) -> str:

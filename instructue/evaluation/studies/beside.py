@@ -26,7 +26,7 @@ BY_LIKENESS = "Without labels, a row is scored by how much nearer its vector lie
 @dataclass(frozen=True)
 class Beside:
     """setting -> (task, method) -> how it did; the first setting is the model of data/model. unlabelled: setting ->
-    (task, ours) -> the same without labels, of tasks that say what yes and no are."""
+    (task, ours) -> the same without labels."""
 
     judged: dict[str, dict[tuple[str, str], Judged]]
     unlabelled: dict[str, dict[tuple[str, str], Judged]]
@@ -52,8 +52,6 @@ class Beside:
         for method, metric, settings in kinds:
             first = next(iter(settings))
             for name, draws in settings.items():
-                if not draws:
-                    continue
                 made += figures.rows(draws, method, name, metric, users)
                 if name != first:
                     one, other = (first, name) if first_minus else (name, first)
@@ -98,6 +96,6 @@ def _by_likeness(
     for task in tasks:
         rows, y, users = labels_of(task, population)
         side, x = made.answers.opposition(task), embeddings.rows(OURS, task, rows)
-        if side is not None and x is not None:
-            found[task.name, OURS] = judge_scores(OURS, task, x @ side, y, users, protocol, 0)
+        assert side is not None and x is not None, f"{task.name}: a trial embeds every row and both answers"
+        found[task.name, OURS] = judge_scores(OURS, task, x @ side, y, users, protocol, 0)
     return found

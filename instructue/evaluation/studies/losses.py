@@ -26,7 +26,7 @@ def _study(judged: Beside, users: int) -> Study:
         name="losses",
         title="Joint training against either loss alone",
         question="Does training by both losses give a better embedding than training by one of them?",
-        answer=f"{answer(judged.auc(OURS))} {without_labels(judged.likeness())}".rstrip(),
+        answer=f"{answer(judged.auc(OURS))} {without_labels(judged.likeness())}",
         varied="losses trained by",
         rows=judged.rows(users, first_minus=True),
         notes=[
@@ -40,9 +40,7 @@ def _study(judged: Beside, users: int) -> Study:
 
 
 def without_labels(settings: dict[str, Draws]) -> str:
-    """One sentence: joint minus each loss alone where no label is used; none if no task says what its answers are."""
-    if not settings[JOINT]:
-        return ""
+    """One sentence: joint minus each loss alone where no label is used."""
     parts = [
         f"{gain(overall(minus(settings[JOINT], settings[name])))} against {name}" for name in settings if name != JOINT
     ]

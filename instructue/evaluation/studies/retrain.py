@@ -62,22 +62,28 @@ class Trials:
         self._batches: dict[str, Batches] = {}
 
     def vectors(self, trial: Trial, requests: pl.DataFrame) -> pl.DataFrame:
-        """Embeddings of the requests by the trial's model."""
-        return self.made(trial, requests).vectors
-
-    def made(self, trial: Trial, requests: pl.DataFrame) -> Made:
-        """What the trial's model makes of the requests: kept from before, or trained and embedded now.
+        """Embeddings of the requests by the trial's model: those kept from before, or trained and embedded now.
 
         A killed run goes on: from the last checkpoint in training, and past every trial that was finished.
         """
-        key = self._key(trial, requests)
-        vectors, answers = (self.folder / f"{trial.name}-{key}{end}.parquet" for end in ("", "-answers"))
-        if not (vectors.is_file() and answers.is_file()):
+        return self._kept(trial, requests, answers=False)[0]
+
+    def made(self, trial: Trial, requests: pl.DataFrame) -> Made:
+        """The same and the yes-or-no tasks' answers by the trial's model."""
+        vectors, answers = self._kept(trial, requests, answers=True)
+        return Made(vectors, Answers(answers))
+
+    def _kept(self, trial: Trial, requests: pl.DataFrame, *, answers: bool) -> list[pl.DataFrame]:
+        bench, key = self.bench, self._key(trial, requests, self.bench.said.write_csv() if answers else "")
+        paths = [self.folder / f"{trial.name}-{key}{end}.parquet" for end in ("", "-answers")[: 1 + answers]]
+        if not all(path.is_file() for path in paths):
             parts = self._train(trial, key)
-            write_table_at(self.bench.answers(parts).table, answers)
-            write_table_at(self.bench.embed(parts, self.bench.tables, requests, trial.model), vectors)
+            made = [bench.embed(parts, bench.tables, requests, trial.model)]
+            made += [bench.answers(parts).table] if answers else []
+            for table, path in zip(made, paths, strict=True):
+                write_table_at(table, path)
             remove(self.folder / f"training-{key}")
-        return Made(pl.read_parquet(vectors), Answers(pl.read_parquet(answers)))
+        return [pl.read_parquet(path) for path in paths]
 
     def _train(self, trial: Trial, key: str) -> Parts:
         bench, tables = self.bench, trial.tables(self.bench.tables)
@@ -102,13 +108,12 @@ class Trials:
         first = self._batches[same]
         return Batches(parts.packer, triplets, first.plan, first.vectors, config, config.training.source_dropout)
 
-    def _key(self, trial: Trial, requests: pl.DataFrame) -> str:
+    def _key(self, trial: Trial, requests: pl.DataFrame, said: str = "") -> str:
         paths = self.bench.paths
         files = [paths.userqa / "triplets.parquet", paths.histories / "histories.parquet", paths.base_models / MANIFEST]
         files.append(paths.histories / VECTORS)
         files += [paths.table(s.name) for s in self.bench.tables.dataset.sources] + [paths.texts()]
         asked = requests.with_columns(pl.col("hides").list.join(",")).write_csv().encode()
-        said = self.bench.said["text"].to_list()
         without = [] if trial.without is None else trial.without.to_list()
         without += [] if trial.said_as is None else [digest(paths.userqa / WORDINGS)]
         return key_of(trial.model.model_dump(), without, [digest(f) for f in files], code(EMBEDDING), asked, said)

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import polars as pl
 
-from instructue.sources.events import MISSING, tidy
+from instructue.sources.events import tidy
 from instructue.sources.readers import Reader
 from instructue.sources.spec import DatasetSpec, SourceSpec
+from instructue.sources.values import MISSING
 
 EXAMPLES = 8
 SHARES = (0.1, 0.25, 0.5, 0.75, 0.9, 1.0)

@@ -123,7 +123,7 @@ FAULTS = {
     "weights cut": (lambda f: shortened(f / "model.safetensors"), DataError, "model.safetensors is damaged"),
     "texts missing": (lambda f: (f / "texts.parquet").unlink(), DataError, "texts.parquet is missing"),
     "other base model": (lambda f: changed(f, base_model="0" * 64), ConfigError, "another base language model"),
-    "other texts": (lambda f: changed(f, texts="0" * 64), ConfigError, "other event texts"),
+    "other texts": (lambda f: changed(f, texts="0" * 64), ConfigError, "another dictionary of event texts"),
     "other network": (other_network, ConfigError, "shape"),
 }
 

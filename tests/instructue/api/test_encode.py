@@ -11,6 +11,7 @@ import pytest
 from instructue.embedding.embed import GENERAL, OURS
 from instructue.errors import ConfigError, DataError, LeakageError
 from instructue.sources.tables import load_tables
+from instructue.sources.values import shown
 
 COFFEE, AGE = "Will this household buy coffee soon?", "How old are the adults of this household, would you say?"
 ANSWERS = ["Yes, it will buy coffee.", "No, it will not."]
@@ -113,7 +114,7 @@ def test_new_texts_bring_their_values_and_known_ones_keep_their_numbers(model, t
     before = model.network.base.values.said
     assert values[: len(before)] == before and len(values) > len(before) and len(tables.texts) == len(held)
     np.testing.assert_allclose(tables.value_vectors, model.network.encoder.encode(values), atol=1e-5)
-    assert {values[number] for number in held[-1] if number >= 0} == {strange[name] for name in source.shown}
+    assert {values[number] for number in held[-1] if number >= 0} == {strange[name] for name in shown(source)}
 
 
 def test_an_answer_is_what_the_trained_loss_finds_likeliest(model, users):

@@ -1,5 +1,7 @@
 """Soft-token features against plain loops over a history's events."""
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -8,8 +10,8 @@ from safetensors.numpy import save_file
 from instructue.batching.features import BASE_FEATURES, RECENT_DAYS, HistoryFeatures
 from instructue.errors import DataError
 from instructue.paths import Paths
-from instructue.sources.events import MISSING
-from instructue.sources.tables import VECTORS, load_tables
+from instructue.sources.tables import VECTORS, load_tables, write_vectors
+from instructue.sources.values import MISSING, dictionary_digest, shown
 
 
 @pytest.fixture(scope="module")
@@ -84,9 +86,9 @@ def test_a_batch_s_texts_hold_the_values_that_their_template_shows(scene):
     tables, features = scene
     distinct = features.distinct(np.array([3, 11]))
     text_TV, value_GV, value_TA, *_ = features.seen(distinct)
-    shown = {source.name: source.shown for source in tables.dataset.event_sources}
+    named = {source.name: shown(source) for source in tables.dataset.event_sources}
     for row, text in enumerate(np.unique(distinct.text)):
-        said = [tables.texts[name][int(text)] for name in shown[tables.texts["source"][int(text)]]]
+        said = [tables.texts[name][int(text)] for name in named[tables.texts["source"][int(text)]]]
         expected = tables.value_vectors[[tables.values.said.index(value) for value in said if value != MISSING]]
         held = value_TA[row][value_TA[row] >= 0]
         np.testing.assert_array_equal(text_TV[row], tables.vectors[text])
@@ -160,16 +162,21 @@ def test_a_batch_without_any_text_has_no_values(scene):
     assert seen_BM.shape == (3, 0) and amounts.shape[:2] == (3, 0)
 
 
-@pytest.mark.parametrize("keep", [{"vectors": 1}, {"vectors": 1, "values": 0.5}, {"vectors": 0.5, "values": 1}])
-def test_vectors_of_another_dictionary_name_the_stage_to_run(asked, scene, tmp_path, keep):
-    """Of an older version, which knew no values; of other values; of other texts."""
+def test_vectors_of_another_dictionary_name_the_stage_to_run(asked, scene, tmp_path):
+    """Of an older version, which named no dictionary; of one as large, with the same values in another order."""
     config, made = asked
+    tables, _ = scene
     old = Paths(tmp_path)
     old.histories.mkdir(parents=True)
     old.sources.symlink_to(made.sources)
     (old.histories / "histories.parquet").symlink_to(made.histories / "histories.parquet")
-    whole = {"vectors": scene[0].vectors, "values": scene[0].value_vectors}
-    held = {name: whole[name][: int(part * len(whole[name]))] for name, part in keep.items()}
-    save_file(held, str(old.histories / VECTORS))
-    with pytest.raises(DataError, match="older version, or of other event texts; run: python -m instructue histories"):
+    both = {"vectors": tables.vectors, "values": tables.value_vectors}
+    save_file(both, str(old.histories / VECTORS))
+    with pytest.raises(DataError, match="other event texts, or is of an older version; run: python -m instructue hist"):
         load_tables(config, old)
+    turned = dictionary_digest(tables.texts, replace(tables.values, said=tables.values.said[::-1]))
+    write_vectors(old.histories / VECTORS, turned, *both.values())
+    with pytest.raises(DataError, match="other event texts, or is of an older version; run: python -m instructue hist"):
+        load_tables(config, old)
+    write_vectors(old.histories / VECTORS, dictionary_digest(tables.texts, tables.values), *both.values())
+    np.testing.assert_array_equal(load_tables(config, old).value_vectors, tables.value_vectors)

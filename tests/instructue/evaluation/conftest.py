@@ -17,8 +17,8 @@ from instructue.sources.events import number_texts, stable_sample, tidy, with_te
 from instructue.sources.histories import build_histories
 from instructue.sources.readers import Reader, data_folder
 from instructue.sources.snapshots import plan_snapshots
-from instructue.sources.tables import VECTORS, Tables
-from instructue.sources.values import values_of
+from instructue.sources.tables import VECTORS, Tables, write_vectors
+from instructue.sources.values import dictionary_digest, values_of
 
 ROOT = Path(__file__).parents[3]
 NAME = "complete_journey"
@@ -111,8 +111,6 @@ def small_config(dataset_file: Path) -> Config:
 @pytest.fixture(scope="session")
 def small_root(small_tables: Tables, tmp_path_factory) -> Paths:
     """A project in which the stages up to histories have run on the small cut."""
-    from safetensors.numpy import save_file
-
     paths = Paths(tmp_path_factory.mktemp("project"))
     for folder in (paths.sources, paths.histories):
         folder.mkdir(parents=True)
@@ -120,5 +118,6 @@ def small_root(small_tables: Tables, tmp_path_factory) -> Paths:
         frame.write_parquet(paths.table(name))
     small_tables.texts.write_parquet(paths.texts())
     small_tables.histories.write_parquet(paths.histories / "histories.parquet")
-    save_file({"vectors": small_tables.vectors, "values": small_tables.value_vectors}, str(paths.histories / VECTORS))
+    named = dictionary_digest(small_tables.texts, small_tables.values)
+    write_vectors(paths.histories / VECTORS, named, small_tables.vectors, small_tables.value_vectors)
     return paths

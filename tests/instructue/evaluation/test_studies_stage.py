@@ -81,9 +81,9 @@ def test_noise_curves_begin_at_no_noise_and_changes_are_paired(made):
 def test_a_trial_is_trained_once_and_another_setting_is_another_trial(project, made):
     config, paths = project
     kept = {path: path.stat().st_mtime_ns for path in (paths.cache / "studies").glob("*.parquet")}
-    trained = {"contrastive_alone", "autoregressive_alone", "unseen_users", "taught_one"}
-    assert {path.stem.split("-")[0] for path in kept} == trained
-    assert len(kept) == 2 * len(trained)  # users' vectors, and those of the answers
+    judged_by_likeness = {"contrastive_alone", "autoregressive_alone"}
+    names = sorted(path.stem.split("-")[0] for path in kept)
+    assert names == sorted([*judged_by_likeness, *judged_by_likeness, "unseen_users", "taught_one"])
     assert not list((paths.cache / "studies").glob("training-*"))
     before = json.loads(paths.studies_report.read_text())
     STAGES["studies"](config.model_copy(update={"studies": config.studies.model_copy(update={"run": ALL[2:]})}), paths)
@@ -121,21 +121,28 @@ def test_the_losses_differ_and_are_judged_on_the_same_rows(made):
 
 
 def test_without_labels_every_loss_is_judged_by_its_own_answers(project, made):
-    """The AUC of each task, by scikit-learn, from the vectors that were kept."""
+    """The AUC of each task, by scikit-learn, from the vectors and answers that were kept."""
     config, paths = project
-    _, studies = made
-    bench = Bench(config, paths)
-    rows = {(r.setting, r.task): r.value for r in studies["losses"].rows if r.metric == "auc_without_labels"}
-    assert {setting for setting, _ in rows} == {"joint", "contrastive alone", "autoregressive alone"}
-    (said,) = (paths.cache / "studies").glob("contrastive_alone-*-answers.parquet")
-    answers, users = pl.read_parquet(said), pl.read_parquet(said.with_stem(said.stem.removesuffix("-answers")))
-    for task in (task for task in bench.chosen if ("contrastive alone", task.name) in rows):
-        mine = users.filter(pl.col("task") == task.name, pl.col("method") == OURS)
-        mine = mine.join(task.label.labels(bench.population), on=["user", "context"], nulls_equal=True)
-        spoken = answers.filter(pl.col("task") == task.name)
-        yes, no = (spoken.filter(pl.col("kind") == kind)["vector"].to_numpy()[0] for kind in ("yes", "no"))
-        expected = roc_auc_score(mine["label"], mine["vector"].to_numpy() @ (yes - no))
-        assert rows["contrastive alone", task.name] == pytest.approx(expected, abs=1e-5)
+    found = made[1]["losses"].rows
+    rows = {(r.setting, r.task): r.value for r in found if r.metric == "auc_without_labels"}
+    gaps = {(r.baseline, r.task): r.value for r in found if r.metric == "auc_without_labels_difference"}
+    files = {"joint": (paths.embeddings / "embeddings.parquet", paths.embeddings / "answers.parquet")}
+    for name in ("contrastive", "autoregressive"):
+        (said,) = (paths.cache / "studies").glob(f"{name}_alone-*-answers.parquet")
+        files[f"{name} alone"] = (said.with_stem(said.stem.removesuffix("-answers")), said)
+    bench, expected = Bench(config, paths), {}
+    for name, (users, said) in files.items():
+        vectors, answers = pl.read_parquet(users), pl.read_parquet(said)
+        for task in (task for task in bench.chosen if ("joint", task.name) in rows):
+            mine = vectors.filter(pl.col("task") == task.name, pl.col("method") == OURS)
+            mine = mine.join(task.label.labels(bench.population), on=["user", "context"], nulls_equal=True)
+            spoken = answers.filter(pl.col("task") == task.name)
+            yes, no = (spoken.filter(pl.col("kind") == kind)["vector"].to_numpy()[0] for kind in ("yes", "no"))
+            expected[name, task.name] = roc_auc_score(mine["label"], mine["vector"].to_numpy() @ (yes - no))
+    assert expected and {key: rows[key] for key in expected} == pytest.approx(expected, abs=1e-5)
+    for name, task in expected:
+        if name != "joint":
+            assert gaps[name, task] == pytest.approx(rows["joint", task] - rows[name, task], abs=2e-6)
 
 
 def test_who_is_left_out_shapes_nothing_that_is_fitted(project):

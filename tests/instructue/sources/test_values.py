@@ -4,6 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from instructue.errors import DataError
 from instructue.sources.spec import load_dataset
 from instructue.sources.values import dictionary_digest, values_of
 
@@ -62,3 +63,8 @@ def test_a_dictionary_s_name_follows_texts_and_values(dataset):
     longer = TEXTS.with_columns(pl.col("text") + " ")
     names = {dictionary_digest(texts, values_of(dataset, texts)) for texts in (TEXTS, other, longer)}
     assert len(names) == 3 and dictionary_digest(TEXTS, values_of(dataset, TEXTS.clone())) in names
+
+
+def test_texts_of_another_description_name_source_attribute_and_mend(dataset):
+    with pytest.raises(DataError, match=r"source 'trip': its text names \['saving'\], .*run: .* sources, then valid"):
+        values_of(dataset, TEXTS.drop("saving"))

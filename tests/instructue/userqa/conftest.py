@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from safetensors.numpy import save_file
 
 from instructue.config import Config
 from instructue.files import write_json
@@ -18,8 +17,8 @@ from instructue.sources.histories import build_histories
 from instructue.sources.ingest import write_table
 from instructue.sources.snapshots import plan_snapshots
 from instructue.sources.spec import load_dataset
-from instructue.sources.tables import VECTORS, load_events
-from instructue.sources.values import values_of
+from instructue.sources.tables import VECTORS, load_events, write_vectors
+from instructue.sources.values import dictionary_digest, values_of
 from instructue.userqa.generate import build_userqa
 
 
@@ -41,8 +40,9 @@ def asked(make_project, published, language) -> tuple[Config, Paths]:
     table = build_histories(dataset, load_events(dataset, paths), snapshots, config.histories.min_events)
     write_table(table, paths.histories / "histories.parquet")
     texts = pl.read_parquet(paths.texts())
-    sizes = {"vectors": texts.height, "values": len(values_of(dataset, texts).said)}
-    save_file({name: np.zeros((size, 1), np.float32) for name, size in sizes.items()}, str(paths.histories / VECTORS))
+    values = values_of(dataset, texts)
+    empty = (np.zeros((size, 1), np.float32) for size in (texts.height, len(values.said)))
+    write_vectors(paths.histories / VECTORS, dictionary_digest(texts, values), *empty)
     paths.base_models.mkdir(parents=True)
     paths.language_model.symlink_to(language)
     paths.text_encoder.symlink_to(locate(config.base_models.text_encoder))
