@@ -30,10 +30,18 @@ def many(trained):
 
 @pytest.fixture(scope="module")
 def labels(model, many):
-    """What these words do not say and others do: whether the answer is nearer under another instruction."""
+    """What these words say in part and others in full, so that there is a prompt to be found: who stands in the upper
+    half under another instruction."""
     yes, no = model.encode_answers([YES, NO])
-    gap = model.encode(many, PIZZA) @ (yes - no) - model.encode(many, COFFEE) @ (yes - no)
+    gap = model.encode(many, PIZZA) @ (yes - no)
     return gap > np.median(gap)
+
+
+@pytest.fixture(scope="module")
+def few(many, labels):
+    """(users, labels): the first eight of either answer."""
+    rows = np.sort(np.concatenate([np.flatnonzero(labels)[:8], np.flatnonzero(~labels)[:8]]))
+    return [many[row] for row in rows], labels[rows]
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +87,8 @@ def test_learning_helps_on_rows_held_out_and_leaves_the_model_as_it_was(model, m
     assert about.steps > 0 and about.loss_after < about.loss_before - 0.02
     yes, no = model.encode_answers([YES, NO])
     gap, words = model.encode(many, prompt=file) @ (yes - no), model.encode(many, COFFEE) @ (yes - no)
-    assert roc_auc_score(labels, gap) > roc_auc_score(labels, words) + 0.1
+    wrong = [1 - roc_auc_score(labels, scores) for scores in (gap, words)]
+    assert wrong[0] < 0.5 * wrong[1] and wrong[1] > 0.1, "of the pairs that the words rank wrongly, more than half mend"
     expected = 1 / (1 + np.exp(-(gap * about.scale + about.bias)))
     np.testing.assert_allclose(model.probability(many, file), expected, atol=1e-6)
     network = model.network.parts.model
@@ -118,28 +127,28 @@ def test_what_a_prompt_learns_in_one_pass_is_what_encode_gives(model, many, labe
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_the_same_seed_gives_the_same_prompt(model, many, labels, folder, monkeypatch, dtype):
+def test_the_same_seed_gives_the_same_prompt(model, few, folder, monkeypatch, dtype):
     monkeypatch.setattr(learn, "STEPS", 3)
     monkeypatch.setattr(model.network.parts, "dtype", dtype)
     made = []
     for _ in range(2):
-        about = model.learn_prompt("again", COFFEE, YES, NO, many[:16], labels[:16], folder=folder)
+        about = model.learn_prompt("again", COFFEE, YES, NO, *few, folder=folder)
         made.append((about, load_file(folder / "again.safetensors")))
     assert made[0][0] == made[1][0]
     assert all(torch.equal(made[0][1][name], made[1][1][name]) for name in ("said", "query"))
 
 
-def test_from_the_command_line(model, many, labels, monkeypatch, tmp_path, capsys):
+def test_from_the_command_line(model, few, monkeypatch, tmp_path, capsys):
     from instructue import InstructUE
     from instructue.__main__ import main
 
     monkeypatch.setattr(learn, "STEPS", 1)
     monkeypatch.setattr(prompts, "folder_of", lambda origin: tmp_path)
     monkeypatch.setattr(InstructUE, "from_pretrained", lambda where: model)
-    pl.DataFrame({"user": many[:12], "label": labels[:12]}).write_csv(tmp_path / "known.csv")
+    pl.DataFrame({"user": few[0], "label": few[1]}).write_csv(tmp_path / "known.csv")
     asked = ["prompt", "coffee", "--instruction", COFFEE, "--yes", YES, "--no", NO, "--labels"]
     assert main([*asked, str(tmp_path / "known.csv")]) == 0
-    assert "coffee: 12 labels" in capsys.readouterr().out and (tmp_path / "coffee.safetensors").is_file()
+    assert "coffee: 16 labels" in capsys.readouterr().out and (tmp_path / "coffee.safetensors").is_file()
     (tmp_path / "odd.csv").write_text("user,label\n1,perhaps\n")
     assert main([*asked, str(tmp_path / "odd.csv")]) == 1
     assert "row 1: label is 'perhaps'" in capsys.readouterr().err
