@@ -18,7 +18,7 @@ from instructue.evaluation.methods import Method
 from instructue.evaluation.prediction import enough, judge, judge_scores
 from instructue.evaluation.protocol import Protocol
 from instructue.evaluation.ranked import Ranked
-from instructue.evaluation.results import OURS, UNTRAINED
+from instructue.evaluation.results import OURS
 from instructue.evaluation.tasks import TaskSpec
 from instructue.evaluation.uplift import judge_uplift, too_few
 
@@ -153,5 +153,4 @@ class Plan:
 
 def _missing(method: Method, task: TaskSpec) -> str:
     hidden = f" without {', '.join(task.hides)}" if task.hides else ""
-    mend = " (embeddings.untrained: true in params.yaml makes them)" if method.name == UNTRAINED else ""
-    return f"{method.name}: not every row of {task.name} has an embedding{hidden}{mend}; left out there"
+    return f"{method.name}: not every row of {task.name} has an embedding{hidden}; left out there"
