@@ -2,15 +2,12 @@
 before? They all warn: data may be unusual and right."""
 
 from datetime import date, datetime
-from typing import Any
 
 import polars as pl
 
 from data_checks.own_rules import CLOSED
-from data_checks.rules import Rule, figure_is, figure_within, share_within
+from data_checks.rules import Counted, figure_is, figure_within, share_within
 from instructue.sources.spec import DatasetSpec, SourceSpec
-
-Found = tuple[list[Rule], dict[str, Any]]
 
 HOUR = 3_600_000_000  # microseconds
 FEW = 1000  # rows below which shares and rhythms mean little
@@ -27,7 +24,7 @@ BUSIEST = 0.2  # share of all rows, for one user
 CHANGE = 0.2  # of the number of rows since the last time
 
 
-def clock(dataset: DatasetSpec, source: SourceSpec, rows: pl.DataFrame) -> Found:
+def clock(dataset: DatasetSpec, source: SourceSpec, rows: pl.DataFrame) -> Counted:
     """Rules on when things happened. Only times inside the data set's bounds count: others have their own rule."""
     if source.kind != "events" or "time" not in rows.columns:
         return [], {}
@@ -44,7 +41,7 @@ def clock(dataset: DatasetSpec, source: SourceSpec, rows: pl.DataFrame) -> Found
     return [r for rules, _ in parts for r in rules], {k: v for _, values in parts for k, v in values.items()}
 
 
-def _ends(source: SourceSpec, days: pl.DataFrame, start: date, end: date) -> Found:
+def _ends(source: SourceSpec, days: pl.DataFrame, start: date, end: date) -> Counted:
     """How long before the end the last event lies, and after the start the first; rare events may take their time."""
     first, last = days["day"][0], days["day"][-1]
     longest = int(days["day"].diff().dt.total_days().max() or 0)  # type: ignore[arg-type]
@@ -57,7 +54,7 @@ def _ends(source: SourceSpec, days: pl.DataFrame, start: date, end: date) -> Fou
     return rules, figures
 
 
-def _lost_days(dataset: DatasetSpec, days: pl.DataFrame) -> Found:
+def _lost_days(dataset: DatasetSpec, days: pl.DataFrame) -> Counted:
     """Days without an event, of a source that has many on most days."""
     every = pl.date_range(days["day"][0], days["day"][-1], "1d", eager=True).alias("day").to_frame()
     every = every.join(days, on="day", how="left").with_columns(pl.col("n").fill_null(0))
@@ -71,7 +68,7 @@ def _lost_days(dataset: DatasetSpec, days: pl.DataFrame) -> Found:
     return [rule], {"no_day_lost": said}
 
 
-def _night(hours: pl.DataFrame) -> Found:
+def _night(hours: pl.DataFrame) -> Counted:
     """People sleep: where the quietest hours lie by day, the clock is another than the described one."""
     counts = [0] * 24
     for hour, n in hours.group_by(pl.col("hour").dt.hour()).agg(pl.col("n").sum()).iter_rows():
@@ -88,7 +85,7 @@ def _night(hours: pl.DataFrame) -> Found:
     return [figure_is("night_is_quiet", sentence, words, "warning")], {"night_is_quiet": said}
 
 
-def _order(rows: pl.DataFrame) -> Found:
+def _order(rows: pl.DataFrame) -> Counted:
     """Day and month mixed up: only days up to 12 can be, so only their rows lie far in time from their neighbours."""
     if rows.height < FEW or "row" not in rows.columns:
         return [], {}
@@ -112,7 +109,7 @@ def _order(rows: pl.DataFrame) -> Found:
     return [share_within("day_before_month", sentence, MIXED_UP)], {"day_before_month": figure}
 
 
-def numbers(source: SourceSpec, rows: pl.DataFrame) -> Found:
+def numbers(source: SourceSpec, rows: pl.DataFrame) -> Counted:
     """Numbers that are all the same tell nothing, and were not so when they were measured."""
     there = [c for c in source.columns if c in rows.columns]
     if rows.height < FEW or not there:
@@ -123,7 +120,7 @@ def numbers(source: SourceSpec, rows: pl.DataFrame) -> Found:
     return [rule], {"numbers_vary": said}
 
 
-def users(rows: pl.DataFrame) -> Found:
+def users(rows: pl.DataFrame) -> Counted:
     """One user with a large part of all rows is a robot, a default or a till's own card."""
     if rows.height < FEW or "user" not in rows.columns:
         return [], {}
@@ -134,7 +131,7 @@ def users(rows: pl.DataFrame) -> Found:
     return [share_within("no_single_user", sentence, BUSIEST)], {"no_single_user": most / rows.height}  # type: ignore[operator]
 
 
-def volume(rows: pl.DataFrame, before: int | None) -> Found:
+def volume(rows: pl.DataFrame, before: int | None) -> Counted:
     """The number of rows against what was last published; the first time there is nothing to compare with."""
     change = abs(rows.height / before - 1) if before else 0.0
     sentence = f"the number of rows differs by at most {CHANGE:.0%} from when it was last published"

@@ -6,19 +6,18 @@ Its suites are made in code, in an ephemeral context. Both engines answer with t
 
 import os
 from collections import defaultdict
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from data_checks.columns import UNIQUE, bad_rows, values
+from data_checks.columns import NONE, UNIQUE, bad_rows, values
 from data_checks.outcome import CheckOutcome
-from data_checks.rules import Rule
-
-NONE = np.empty(0, np.int64)
+from data_checks.rules import Part, Rule
 
 
 def judge(
@@ -27,37 +26,45 @@ def judge(
     rows: pl.DataFrame,
     figures: dict[str, Any] | None = None,
     texts: pl.DataFrame | None = None,
+    parts: Sequence[Part] = (),
 ) -> list[CheckOutcome]:
-    """One outcome per rule, in the order of `rules`.
+    """One outcome per rule, in the order of `rules`, then of `parts`.
 
     rows: the table; times as naive local wall clock. figures: what rules about the table read, by name.
     texts: what rules about texts read: each `text_id` of `rows` once, with its text and attributes.
+    parts: each gives more rules about the table and their figures, by looking at the rows.
     A rule that cannot be computed counts as failed. Of rows that share a key, all but the first of the file
     (by column `row` if there is one, else by position) are bad. Rows that break a rule that only warns are
     `noted`, not bad.
     """
-    figures = figures or {}
-    about = {kind: [r for r in rules if r.about == kind and r.columns] for kind in ("rows", "texts", "table")}
-    # Great Expectations' own time passes while the rows, which nobody writes to, are looked at.
-    with ThreadPoolExecutor(1) as beside:
-        rows_found = beside.submit(bad_rows, about["rows"], rows)
-        found: dict[str, Any] = bad_rows(about["texts"], texts) if texts is not None else {}
-        if about["table"]:
-            found |= _validate(source, about["table"], figures)
+    # All are readers, side by side: keys, medians and Great Expectations keep one processor busy each.
+    with ThreadPoolExecutor(1) as beside, ThreadPoolExecutor(2) as counting:
+        rows_found = beside.submit(bad_rows, _about("rows", rules), rows)
+        counted = counting.map(lambda part: part(), parts)
+        found: dict[str, Any] = bad_rows(_about("texts", rules), texts) if texts is not None else {}
+        rules, figures = list(rules), dict(figures or {})
+        for more, values in counted:
+            rules += more
+            figures |= values
+        if on_table := _about("table", rules):
+            found |= _validate(source, on_table, figures)
         found |= rows_found.result()
-    return [_outcome(source, rule, rows, texts, figures, found.get(rule.name)) for rule in rules]
+        outcome = partial(_outcome, source, rows=rows, texts=texts, figures=figures)
+        return list(counting.map(outcome, rules, [found.get(rule.name) for rule in rules]))
+
+
+def _about(kind: str, rules: list[Rule]) -> list[Rule]:
+    return [rule for rule in rules if rule.about == kind and rule.columns]
 
 
 def _validate(name: str, rules: list[Rule], figures: dict[str, Any]) -> dict[str, Any]:
     """Great Expectations' result per rule on figures, by the rule's name."""
-    context = _context()
+    frames = _frames()
     import great_expectations as gx
     import great_expectations.expectations as gxe
     import pandas as pd
 
-    # The same data source anew each time: a context keeps the frames of those that it has.
-    asset = context.data_sources.add_or_update_pandas("frames").add_dataframe_asset(name)
-    batch = asset.add_batch_definition_whole_dataframe(name).get_batch({"dataframe": pd.DataFrame([figures])})
+    batch = frames.get_batch({"dataframe": pd.DataFrame([figures])})
     expectations = [
         getattr(gxe, rule.expectation)(**rule.arguments, severity=rule.severity, meta={"rule": rule.name})
         for rule in rules
@@ -68,17 +75,22 @@ def _validate(name: str, rules: list[Rule], figures: dict[str, Any]) -> dict[str
 
 
 @cache
-def _context() -> Any:
+def _frames() -> Any:
+    """Where a frame of figures goes; made once, as a context writes itself down with each part that it is given."""
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
     import great_expectations as gx
 
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}
-    return context
+    return (
+        context.data_sources.add_pandas("frames")
+        .add_dataframe_asset("figures")
+        .add_batch_definition_whole_dataframe("figures")
+    )
 
 
 def _outcome(
-    source: str, rule: Rule, rows: pl.DataFrame, texts: pl.DataFrame | None, figures: dict[str, Any], found: Any
+    source: str, rule: Rule, found: Any, rows: pl.DataFrame, texts: pl.DataFrame | None, figures: dict[str, Any]
 ) -> CheckOutcome:
     bad, said = NONE, []
     if not rule.columns:  # the one rule on a table that has no figure: its row count

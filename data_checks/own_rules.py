@@ -17,10 +17,12 @@ class OwnRule:
     figure: pl.Expr
 
 
+# Neighbours often share their time, as a user's rows lie together: runs of it are looked at, not rows.
+_RUNS = pl.col("time").dt.timestamp("us").rle().struct
+
+
 def _silence(days: int) -> OwnRule:
-    day = pl.col("time").dt.timestamp("us") // DAY
-    # Neighbours share their day, as a user's rows lie together: few values are left to tell apart.
-    gap = day.rle().struct.field("value").unique().sort().diff().max().fill_null(0)
+    gap = (_RUNS.field("value") // DAY).unique().sort().diff().max().fill_null(0)
     return OwnRule(
         figure_within("longest_silence", f"no stretch of more than {days} days is without an event", 0, days), gap
     )
@@ -31,7 +33,8 @@ def _share(name: str, sentence: str, condition: pl.Expr, high: float) -> OwnRule
 
 
 _WHOLE = _share("fractional", "the quantity is no whole number on", pl.col("quantity") % 1 != 0, 0.01)
-_AT_MIDNIGHT = _share("dated_only", "the time is midnight on", pl.col("time").dt.timestamp("us") % DAY == 0, 0.05)
+_DATED = _RUNS.field("len").filter(_RUNS.field("value") % DAY == 0).sum() / pl.col("time").count()
+_AT_MIDNIGHT = OwnRule(share_within("dated_only", "the time is midnight on at most 5% of rows", 0.05), _DATED)
 
 # Days on which nothing happens, by data set.
 CLOSED: dict[str, list[str]] = {"complete_journey": ["2017-12-25"]}

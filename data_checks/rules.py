@@ -1,6 +1,7 @@
 """A rule: one expectation, in Great Expectations' words, with those that explain it to a person."""
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
@@ -33,6 +34,10 @@ class Rule:
         """Columns that it reads."""
         one = self.arguments.get("column")
         return [one] if one else list(self.arguments.get("column_list", []))
+
+
+Counted = tuple[list[Rule], dict[str, Any]]  # rules on figures of the table, and the figures by the rules' names
+Part = Callable[[], Counted]
 
 
 def given(column: str, meaning: str = "") -> Rule:

@@ -33,7 +33,7 @@ def validate(
     for source in dataset.sources:
         read = tables[source.name].height
         suite = source_suite(dataset, source, tables, texts, (before or {}).get(source.name))
-        judged = judge(source.name, suite.rules, suite.rows, suite.figures, suite.texts)
+        judged = judge(source.name, suite.rules, suite.rows, suite.figures, suite.texts, suite.parts)
         del suite  # a copy of the table's times and texts, which the next one needs no room beside
         outcomes += [*_tolerate(source.name, judged, read, max_quarantined_share), adds_up(source.name, judged, read)]
     write_report(report, dataset, tables, origins, outcomes)

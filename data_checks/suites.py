@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -14,6 +13,8 @@ from data_checks.clocks import local_times
 from data_checks.figures import clock, numbers, users, volume
 from data_checks.own_rules import OWN_RULES
 from data_checks.rules import (
+    Counted,
+    Part,
     Rule,
     about_texts,
     among,
@@ -36,7 +37,8 @@ class Suite:
     """Rules of one source with what they are judged on.
 
     rows: times as naive local clock. texts: each text of the rows once, see `data_checks.text_rules.readable`; None
-    if the rows have none. figures: by the name of the rule that reads them.
+    if the rows have none. figures: by the name of the rule that reads them. parts: each counts over the rows and gives
+    more rules with their figures.
     """
 
     source: str
@@ -44,6 +46,7 @@ class Suite:
     rows: pl.DataFrame
     texts: pl.DataFrame | None
     figures: dict[str, Any]
+    parts: list[Part]
 
 
 def source_suite(
@@ -59,12 +62,13 @@ def source_suite(
     table = tables[source.name]
     rules, figures, sound = form(layout(dataset, source), dict(table.schema))
     rules, rows, own = [*rules, at_least_one_row()], table.select(sound), None
+    parts: list[Part] = []
     if not rows.is_empty():
         rows, own = local_times(rows), readable(rows, texts)
         rows = _with_text_keys(source, rows, own)
         rules += [r for r in _row_rules(dataset, source) if set(r.columns) <= set(rows.columns)]
         rules += [] if own is None else [*_text_rules(dataset, source), *text_rules()]
-        parts = (
+        parts = [
             partial(_users, dataset, source, tables),
             partial(filled, source, rows, own),
             partial(clock, dataset, source, rows),
@@ -72,13 +76,8 @@ def source_suite(
             partial(users, rows),
             partial(volume, rows, before),
             partial(_own, dataset, source, rows),
-        )
-        # Side by side, all of them readers: medians and distinct values keep one processor busy.
-        with ThreadPoolExecutor(2) as pool:
-            for more, values in pool.map(lambda part: part(), parts):
-                rules += more
-                figures |= values
-    return Suite(source.name, rules, rows, own, figures)
+        ]
+    return Suite(source.name, rules, rows, own, figures, parts)
 
 
 def layout(dataset: DatasetSpec, source: SourceSpec) -> dict[str, Any]:
@@ -147,9 +146,7 @@ def _text_rules(dataset: DatasetSpec, source: SourceSpec) -> list[Rule]:
     return rules
 
 
-def _users(
-    dataset: DatasetSpec, source: SourceSpec, tables: Mapping[str, pl.DataFrame]
-) -> tuple[list[Rule], dict[str, Any]]:
+def _users(dataset: DatasetSpec, source: SourceSpec, tables: Mapping[str, pl.DataFrame]) -> Counted:
     """How many of a source's users the first event source knows: few means that a user column holds something else."""
     first = dataset.event_sources[0].name
     if source.name == first or any("user" not in tables[n].columns for n in (first, source.name)):
@@ -163,7 +160,7 @@ def _users(
     ], {"users_match": share, "users_known": share}
 
 
-def _own(dataset: DatasetSpec, source: SourceSpec, rows: pl.DataFrame) -> tuple[list[Rule], dict[str, Any]]:
+def _own(dataset: DatasetSpec, source: SourceSpec, rows: pl.DataFrame) -> Counted:
     # Where a column is missing, `columns` or `types` has failed and says so.
     there = [
         own

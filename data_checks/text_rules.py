@@ -1,10 +1,8 @@
 """Rules on the dictionary of event texts, judged once per distinct text and meant for every row that has it."""
 
-from typing import Any
-
 import polars as pl
 
-from data_checks.rules import Rule, about_texts, free_of, long, share_within
+from data_checks.rules import Counted, Rule, about_texts, free_of, long, share_within
 from instructue.sources.spec import SourceSpec
 
 UNKNOWN = "unknown"  # how a missing or unmatched attribute reads in an event text
@@ -51,7 +49,7 @@ def text_rules() -> list[Rule]:
     ]
 
 
-def filled(source: SourceSpec, rows: pl.DataFrame, texts: pl.DataFrame | None) -> tuple[list[Rule], dict[str, Any]]:
+def filled(source: SourceSpec, rows: pl.DataFrame, texts: pl.DataFrame | None) -> Counted:
     """Per attribute the share of rows, or of users of an attribute table, that have no value for it."""
     if texts is None or (source.kind == "attributes" and not {"user", "attribute"} <= set(rows.columns)):
         return [], {}
