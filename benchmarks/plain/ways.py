@@ -5,6 +5,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from instructue.config import Config
 from instructue.training import losses
@@ -95,7 +96,7 @@ class Plain:
             )
         )
         if logits is not None:
-            loss = loss + config.autoregressive_weight * losses.autoregressive(logits, targets)
+            loss = loss + config.autoregressive_weight * F.cross_entropy(logits.float(), targets)
         loss.backward()
         torch.nn.utils.clip_grad_norm_([p for g in self.optimizer.param_groups for p in g["params"]], CLIP)
         self.optimizer.step()

@@ -170,7 +170,7 @@ class Network:
                 target_BKJ[..., -1] = 0
                 pack.groups = [dataclasses.replace(group, answer_BKJ=answer_BKJ, target_BKJ=target_BKJ)]
                 output = self.parts.model(pack, with_answers=True, memory=memory)
-                token = int(output.answer_logits[0].float().argmax())
+                token = int(self.parts.model.backbone.logits(output.answer_states_TD).argmax())
                 if token == packer.end_id:
                     break
                 said.append(token)

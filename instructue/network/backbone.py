@@ -1,44 +1,21 @@
 """The language model with LoRA, run over packed streams. The only module that imports peft.
 
-Works for any decoder of the Llama family in transformers (SmolLM2, Llama, Qwen2): embed_tokens, layers,
-rotary_emb, norm, lm_head. LoRA: Hu et al. 2021 (arXiv 2106.09685).
+Works for decoders of the Llama family in transformers (SmolLM2 is one): embed_tokens, layers, rotary_emb, norm,
+lm_head; their layers' parts are `instructue.network.fused`. LoRA: Hu et al. 2021 (arXiv 2106.09685).
 """
 
 from pathlib import Path
 from types import MethodType
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from instructue.errors import ConfigError
-from instructue.network.packing import Layout, Memory, packed_attention
+from instructue.network.fused import adapted, attended, fed_forward, normed
+from instructue.network.packing import Layout, Memory
 
-ATTENTION = "instructue_packed"
+FAMILY = ("llama", "mistral", "qwen2", "qwen3")
 LORA_TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-
-
-def _attend(module, query, key, value, attention_mask, scaling, dropout=0.0, *, layout: Layout, memory=None, **_):
-    attended = packed_attention(query[0], key[0], value[0], layout, scaling, memory, module.layer_idx)
-    return attended[None], None
-
-
-def _fused(self, x: Tensor) -> Tensor:
-    """peft's LoRA product without its copies: what is added and scaled is added and scaled inside one product.
-
-    Where nothing can be learnt (inference mode), the update is added to the weights once and kept.
-    """
-    down, up = (part["default"].weight for part in (self.lora_A, self.lora_B))
-    if torch.is_inference_mode_enabled():
-        made_of = (down._version, up._version, down.device)
-        if self.merged_weight is None or self.merged_weight[0] != made_of:
-            update = self.scaling["default"] * (up.float() @ down.float())
-            weight = self.base_layer.weight
-            self.merged_weight = made_of, (weight.float() + update).to(weight.dtype)
-        return F.linear(x, self.merged_weight[1], self.base_layer.bias)
-    base = self.base_layer(x)
-    added = torch.addmm(base.flatten(0, -2), F.linear(x, down).flatten(0, -2), up.T, alpha=self.scaling["default"])
-    return added.view(base.shape)
 
 
 class Backbone(nn.Module):
@@ -51,21 +28,29 @@ class Backbone(nn.Module):
     def __init__(self, folder: Path, layers: int, lora_rank: int, dtype: torch.dtype) -> None:
         super().__init__()
         import peft
-        from transformers import AttentionInterface, AutoConfig, AutoModelForCausalLM
+        from transformers import AutoConfig, AutoModelForCausalLM
 
-        AttentionInterface.register(ATTENTION, _attend)
-        available = AutoConfig.from_pretrained(folder).num_hidden_layers
-        if layers > available:
+        settings = AutoConfig.from_pretrained(folder)
+        if settings.model_type not in FAMILY or getattr(settings, "hidden_act", "") != "silu":
+            raise ConfigError(
+                f"the language model is of type {settings.model_type}, whose layers are not known here; set "
+                f"base_models.language to one of type {', '.join(FAMILY)} with silu"
+            )
+        if layers > (available := settings.num_hidden_layers):
             raise ConfigError(f"model.network.layers is {layers}, but the language model has {available}; lower it")
-        model = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, num_hidden_layers=layers, attn_implementation=ATTENTION
-        )
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, num_hidden_layers=layers)
         self.embedding_rms = model.get_input_embeddings().weight.float().pow(2).mean().sqrt().item()
         lora = peft.LoraConfig(r=lora_rank, lora_alpha=2 * lora_rank, target_modules=LORA_TARGETS, lora_dropout=0.0)
         self.peft = peft.get_peft_model(model, lora)
         for module in self.peft.modules():
             if isinstance(module, peft.tuners.lora.Linear):
-                module.forward, module.merged_weight = MethodType(_fused, module), None
+                module.forward, module.merged_weight = MethodType(adapted, module), None
+            elif hasattr(module, "variance_epsilon"):  # RMSNorm as the Llama family has it
+                module.forward = MethodType(normed, module)
+            elif hasattr(module, "q_proj"):
+                module.forward = MethodType(attended, module)
+            elif hasattr(module, "gate_proj") and module.gate_proj.base_layer.bias is None:
+                module.forward = MethodType(fed_forward, module)
         self.width: int = model.config.hidden_size
 
     def train(self, mode: bool = True) -> "Backbone":
@@ -87,21 +72,28 @@ class Backbone(nn.Module):
     def forward(self, embedded_ND: Tensor, layout: Layout, memory: Memory | None = None) -> Tensor:
         decoder = self._causal.model
         hidden = embedded_ND[None]
-        positions = layout.positions.to(hidden.device)[None]
-        rotary = decoder.rotary_emb(hidden, positions)
+        positions = layout.positions.to(hidden.device)
+        # Few places differ: their angles are computed once.
+        each = torch.arange(int(positions.max()) + 1, device=hidden.device)[None]
+        rotary = tuple(angles[0].index_select(0, positions) for angles in decoder.rotary_emb(hidden, each))
         for layer in decoder.layers:
             hidden = layer(
                 hidden,
                 attention_mask=None,
-                position_ids=positions,
                 position_embeddings=rotary,
                 layout=layout,
                 memory=memory,
             )
-        return decoder.norm(hidden)[0]
+        return decoder.norm(hidden).squeeze(0)
 
     def logits(self, hidden_ND: Tensor) -> Tensor:
+        """[N, X] of every token of the vocabulary."""
         return self._causal.lm_head(hidden_ND)
+
+    @property
+    def words_XD(self) -> Tensor:
+        """The head's frozen weight: a hidden state's product with a token's row is its logit."""
+        return self._causal.lm_head.weight
 
     def lora_state(self) -> dict[str, Tensor]:
         """The LoRA weights alone, by peft's names."""

@@ -11,13 +11,14 @@ a segment, N all tokens, H query heads, G key/value heads, R = H / G, d head wid
 """
 
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-SHORT = 32  # up to this length plain products are quicker on a processor than the fused kernel's backward pass
+# Up to these lengths plain products are quicker on a processor than the fused kernel; its backward pass is slow.
+SHORT, SHORT_LEARNT = 64, 200
 
 
 @dataclass
@@ -75,10 +76,9 @@ class Layout:
         return torch.arange(longest, device=self.lengths_U.device) < self.lengths_U[:, None]
 
     @cached_property
-    def token_UI(self) -> Tensor:
-        """Each such place's token among the instructions' own, 0 where there is none."""
-        place = torch.cumsum(self.there_UI.flatten(), 0).view(self.there_UI.shape) - 1
-        return place.clamp_min(0)
+    def place_I(self) -> Tensor:
+        """Each instruction token's place in them, flat."""
+        return torch.nonzero(self.there_UI.flatten()).squeeze(-1)
 
     @cached_property
     def positions(self) -> Tensor:
@@ -104,7 +104,7 @@ class Layout:
         for group in self.groups:
             (B, K), S, longest = group.which_BK.shape, group.length, self.there_UI.shape[1]
             absent_BKI = torch.arange(longest, device=group.which_BK.device) >= self._length_of(group)[..., None]
-            future_SS = torch.ones(S, S, dtype=torch.bool, device=group.which_BK.device).triu(1)
+            future_SS = _future(S, group.which_BK.device)
             parts = [absent_BKI[:, :, None].expand(B, K, S, longest), future_SS.expand(B, K, S, S)]
             masks.append(torch.cat(parts, dim=-1)[:, None, None])
         return masks
@@ -130,24 +130,39 @@ def packed_attention(
             memory.layers.append((k_BGPd, v_BGPd))
     k_UGId, v_UGId = None, None
     if layout.instruction_tokens:
-        q_UHId, k_UGId, v_UGId = (x[1][:, layout.token_UI].transpose(0, 1) for x in (queries, keys, values))
-        parts.append(_causal(q_UHId, k_UGId, v_UGId, scale)[layout.there_UI])
+        q_UHId, k_UGId, v_UGId = (_padded(x[1], layout) for x in (queries, keys, values))
+        parts.append(_causal(q_UHId, k_UGId, v_UGId, scale).flatten(0, 1).index_select(0, layout.place_I))
     for number, group in enumerate(layout.groups):
         own = (x[2 + number] for x in (queries, keys, values))
         parts.append(_segments(*own, k_BGPd, v_BGPd, k_UGId, v_UGId, group, layout.blocked[number], scale))
     return torch.cat(parts)
 
 
+def _padded(x_HNd: Tensor, layout: Layout) -> Tensor:
+    """[U, H, I, d]: the instructions' tokens, each instruction's from place 0 on."""
+    H, _, d = x_HNd.shape
+    U, longest = layout.there_UI.shape
+    return (
+        x_HNd.new_zeros(H, U * longest, d).index_copy(1, layout.place_I, x_HNd).view(H, U, longest, d).transpose(0, 1)
+    )
+
+
 def _causal(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
     """[rows, heads, length, d] -> [rows, length, heads, d]."""
     rows, H, L, d = q.shape
-    if L > SHORT or not torch.is_grad_enabled():
+    if (SHORT_LEARNT if torch.is_grad_enabled() else SHORT) < L:
         return F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale, enable_gqa=True).transpose(1, 2)
     G = k.shape[1]
     scores = ((q * scale).reshape(rows, G, -1, d) @ k.transpose(-1, -2)).view(rows, H, L, L)
-    future = torch.ones(L, L, dtype=torch.bool, device=q.device).triu(1)
-    weights = torch.softmax(scores.masked_fill(future, float("-inf")), dim=-1, dtype=torch.float32).to(v.dtype)
-    return (weights.view(rows, G, -1, L) @ v).view(rows, H, L, d).transpose(1, 2)
+    weights = torch.softmax(scores.masked_fill_(_future(L, q.device), float("-inf")), dim=-1, dtype=torch.float32)
+    return (weights.to(v.dtype).view(rows, G, -1, L) @ v).view(rows, H, L, d).transpose(1, 2)
+
+
+@lru_cache(8)
+def _future(length: int, device: torch.device) -> Tensor:
+    """[length, length]: what a place does not see."""
+    with torch.inference_mode(False):  # a tensor of inference mode could never be learnt through
+        return torch.ones(length, length, dtype=torch.bool, device=device).triu(1)
 
 
 def _segments(

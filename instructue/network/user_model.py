@@ -60,11 +60,12 @@ class Shape:
 
 @dataclass
 class Output:
-    """embeddings: per group [B, K, E], unit length. answer_logits, answer_targets: rows asked for, or None."""
+    """embeddings: per group [B, K, E], unit length. answer_states_TD, answer_targets_T: hidden states that say the
+    next of T answer tokens, and these tokens; None where none was asked for."""
 
     embeddings: list[Tensor]
-    answer_logits: Tensor | None
-    answer_targets: Tensor | None
+    answer_states_TD: Tensor | None
+    answer_targets_T: Tensor | None
 
 
 class UserModel(nn.Module):
@@ -122,8 +123,7 @@ class UserModel(nn.Module):
             if with_answers and (asked := group.target_BKJ >= 0).any():
                 states.append(said_BKJD[asked])
                 targets.append(group.target_BKJ[asked])
-        logits = self.backbone.logits(torch.cat(states)) if states else None
-        return Output(embeddings, logits, torch.cat(targets) if targets else None)
+        return Output(embeddings, *((torch.cat(states), torch.cat(targets)) if states else (None, None)))
 
     def soft_tokens(self, pack: Pack) -> Tensor:
         """[N, D] the pack's soft tokens, which no instruction enters: what pack.soft_ND may hold."""
@@ -189,5 +189,6 @@ class UserModel(nn.Module):
 
 def _place(soft_ND: Tensor, index: Tensor, otherwise: Tensor) -> Tensor:
     """Rows of soft_ND at `index`, and `otherwise` (broadcast) where it is -1."""
-    found = soft_ND[index.clamp_min(0)]
+    # index_select's gradient adds whole rows, which indexing's does number by number.
+    found = soft_ND.index_select(0, index.clamp_min(0).flatten()).unflatten(0, index.shape)
     return torch.where((index >= 0)[..., None], found, otherwise.to(soft_ND.dtype))

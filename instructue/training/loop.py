@@ -111,8 +111,9 @@ class Trainer:
             "opposition": at(losses.opposition, users_NE, answers_AE, chunk.positive_N, chunk.opposite_N, temperature),
             "history": at(losses.own_texts, general_BE, texts_ME, chunk.own_BM, chunk.known_BM, temperature),
         }
-        if output.answer_logits is not None:
-            parts["autoregressive"] = losses.autoregressive(output.answer_logits, output.answer_targets)
+        if output.answer_states_TD is not None:
+            words_XD = self.model.backbone.words_XD
+            parts["autoregressive"] = losses.autoregressive(output.answer_states_TD, words_XD, output.answer_targets_T)
         with torch.no_grad():
             parts["right_over_opposite"] = _right_share(users_NE, answers_AE, chunk)
         return {name: value * shares[name] for name, value in parts.items()}

@@ -1,7 +1,7 @@
 """The losses, as pure functions of tensors; their parts stay apart.
 
 Legend: N user embeddings (one per history and instruction), A distinct answers, E embedding width,
-B histories, M event texts.
+B histories, M event texts, T answer tokens, X words of the vocabulary, D width of the language model.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 MIN_TEMPERATURE = 0.01
+ROWS, FEW = 128, 16  # of logits: enough for a product with all words; what the processor's cache holds
 
 
 def temperature_of(log_temperature: Tensor) -> Tensor:
@@ -61,9 +62,45 @@ def nested(widths: Sequence[int], loss: Callable[..., Tensor], users_NE: Tensor,
     return torch.stack([whole, *parts]).mean()
 
 
-def autoregressive(logits_TX: Tensor, targets_T: Tensor) -> Tensor:
-    """Next-token cross-entropy on the answers' tokens, each token the same weight."""
-    return F.cross_entropy(logits_TX.float(), targets_T)
+class _NextToken(torch.autograd.Function):
+    """Mean cross-entropy of the next tokens; the states' gradient is made with it, while the logits are there.
+
+    Some rows at a time: the logits of all are the largest tensor of a step (as Cut Cross-Entropy, arXiv 2411.09009).
+    """
+
+    @staticmethod
+    def forward(ctx, states_TD: Tensor, words_XD: Tensor, targets_T: Tensor) -> Tensor:
+        lost, grads = [], []
+        for rows_RD, right_R1 in zip(states_TD.split(ROWS), targets_T[:, None].split(ROWS), strict=True):
+            logits_RX = rows_RD.to(words_XD.dtype) @ words_XD.T
+            lost += map(_softmax_, logits_RX.split(FEW), right_R1.split(FEW))
+            if ctx.needs_input_grad[0]:
+                grads.append(logits_RX @ words_XD)
+        ctx.grad_TD = torch.cat(grads).to(states_TD.dtype) / len(states_TD) if grads else None
+        return torch.cat(lost).mean()
+
+    @staticmethod
+    def backward(ctx, *grads: Tensor):
+        return ctx.grad_TD * grads[0], None, None
+
+
+def _softmax_(logits_rX: Tensor, right_r1: Tensor) -> Tensor:
+    """[r, 1] cross-entropy in float32; the logits become what it changes by with them."""
+    share_rX = logits_rX.to(torch.float32, copy=True)
+    share_rX -= share_rX.amax(-1, keepdim=True)
+    said_r1 = share_rX.gather(1, right_r1)
+    whole_r1 = share_rX.exp_().sum(-1, keepdim=True)
+    share_rX.div_(whole_r1).scatter_add_(1, right_r1, torch.full_like(said_r1, -1.0))
+    logits_rX.copy_(share_rX)
+    return whole_r1.log() - said_r1
+
+
+def autoregressive(states_TD: Tensor, words_XD: Tensor, targets_T: Tensor) -> Tensor:
+    """Next-token cross-entropy on the answers' tokens, each token the same weight.
+
+    words_XD: a frozen row per token of the vocabulary, whose product with a state is the token's logit.
+    """
+    return _NextToken.apply(states_TD, words_XD, targets_T)
 
 
 def own_texts(general_BE: Tensor, texts_ME: Tensor, own_BM: Tensor, known_BM: Tensor, temperature: Tensor) -> Tensor:

@@ -24,6 +24,7 @@ def make_optimizer(model: UserModel, log_temperature: torch.nn.Parameter, config
     return torch.optim.AdamW(
         [{"params": p, "lr": rate, "peak": rate, "weight_decay": decay} for (rate, decay), p in groups.items()],
         betas=(0.9, 0.98),
+        fused=True,
     )
 
 

@@ -133,7 +133,8 @@ def test_an_answer_is_what_the_trained_loss_finds_likeliest(model, users):
     import torch
 
     with torch.inference_mode():
-        likeliest = network.parts.model(pack, with_answers=True).answer_logits.argmax(-1).tolist()
+        states_TD = network.parts.model(pack, with_answers=True).answer_states_TD
+        likeliest = network.parts.model.backbone.logits(states_TD).argmax(-1).tolist()
     assert likeliest[: len(tokens)] == tokens
 
 

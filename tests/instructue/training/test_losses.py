@@ -66,3 +66,19 @@ def test_nested_is_the_mean_over_widths_and_the_loss_itself_without_any(scene):
     cut = [losses.contrastive(F.normalize(users[:, :w]), F.normalize(answers[:, :w]), *given) for w in (2, 5)]
     got = losses.nested([2, 5], losses.contrastive, users, answers, *given)
     assert got.item() == pytest.approx((whole + sum(cut)).item() / 3, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "dtype", "near"), [(5, torch.float32, 1e-6), (300, torch.float32, 1e-5), (40, torch.bfloat16, 0.02)]
+)
+def test_autoregressive_is_cross_entropy_with_its_gradient(tokens, dtype, near):
+    torch.manual_seed(0)
+    words, targets = torch.randn(70, 16), torch.randint(0, 70, (tokens,))
+    states, plain = (torch.randn(tokens, 16, generator=torch.Generator().manual_seed(1)).requires_grad_() for _ in "ab")
+    got = losses.autoregressive(states.to(dtype), words.to(dtype), targets)
+    expected = F.cross_entropy(plain @ words.T, targets)
+    (3 * got).backward()
+    (3 * expected).backward()
+    assert got.item() == pytest.approx(expected.item(), rel=near)
+    assert states.grad is not None and plain.grad is not None
+    assert (states.grad - plain.grad).norm() / plain.grad.norm() < near

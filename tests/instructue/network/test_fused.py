@@ -1,0 +1,98 @@
+"""Pieces of a layer in few passes: their numbers and gradients are those of the library's own modules."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from instructue.errors import ConfigError
+from instructue.network import fused
+from instructue.network.backbone import LORA_TARGETS, Backbone
+from instructue.network.packing import Layout
+
+TOKENS = 11
+FAMILY = ["Llama", "Mistral", "Qwen2", "Qwen3"]  # Qwen2's queries have biases, Qwen3's are normed
+
+
+@pytest.fixture(scope="module", params=FAMILY)
+def folder(tmp_path_factory, request) -> Path:
+    """A language model of two small layers, drawn at random: its biases and norms too."""
+    import transformers
+
+    torch.manual_seed(0)
+    settings: dict[str, Any] = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 8,
+        "vocab_size": 50,
+        "num_hidden_layers": 2,
+    }
+    config = getattr(transformers, f"{request.param}Config")(**settings)
+    language = getattr(transformers, f"{request.param}ForCausalLM")(config)
+    for name, parameter in language.named_parameters():
+        if "norm" in name or name.endswith("bias"):
+            torch.nn.init.normal_(parameter, mean=1.0)
+    folder = tmp_path_factory.mktemp(request.param)
+    language.save_pretrained(folder)
+    return folder
+
+
+def library(folder: Path, state: dict[str, torch.Tensor], x_ND: torch.Tensor) -> tuple[torch.Tensor, Any]:
+    """Hidden states of transformers' and peft's own modules in float32, with these LoRA weights, and the model."""
+    import peft
+    import transformers
+
+    plain = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    lora = peft.LoraConfig(r=4, lora_alpha=8, target_modules=LORA_TARGETS)
+    model = peft.get_peft_model(plain, lora)
+    peft.set_peft_model_state_dict(model, {k: v.float() for k, v in state.items()})
+    return model.base_model.model.model(inputs_embeds=x_ND[None]).last_hidden_state[0], model
+
+
+def ours(folder: Path, dtype: torch.dtype) -> Backbone:
+    torch.manual_seed(1)
+    backbone = Backbone(folder, 2, 4, dtype)
+    for name, parameter in backbone.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.1)
+    return backbone
+
+
+@pytest.mark.parametrize(("dtype", "near"), [(torch.float32, 1e-5), (torch.bfloat16, 0.05)])
+@pytest.mark.parametrize("rows", [4, 512])
+def test_layers_and_gradients_are_the_librarys(folder, dtype, near, rows, monkeypatch):
+    monkeypatch.setattr(fused, "ROWS", rows)
+    backbone, x = ours(folder, dtype), torch.randn(TOKENS, 32)
+    mine, theirs = x.to(dtype, copy=True).requires_grad_(), x.clone().requires_grad_()
+    weight_ND = torch.randn(TOKENS, 32)
+    out = backbone(mine, Layout.plain(TOKENS))
+    (out.float() * weight_ND).sum().backward()
+    expected, model = library(folder, backbone.lora_state(), theirs)
+    (expected * weight_ND).sum().backward()
+    found = {"out": out, "x": mine.grad} | {n: p.grad for n, p in backbone.peft.named_parameters() if p.requires_grad}
+    right = {"out": expected, "x": theirs.grad} | {n: p.grad for n, p in model.named_parameters() if p.requires_grad}
+    assert found.keys() == right.keys() and len(found) == 2 + 2 * 2 * len(LORA_TARGETS)
+    for name, value in right.items():
+        apart = (found[name].float() - value).norm() / value.norm()
+        assert apart < near, (name, float(apart))
+
+
+def test_nothing_is_learnt_where_weights_stay(folder):
+    backbone, x = ours(folder, torch.float32), torch.randn(TOKENS, 32)
+    free, still = x.clone().requires_grad_(), x.clone().requires_grad_()
+    backbone(free, Layout.plain(TOKENS)).square().sum().backward()
+    backbone.requires_grad_(False)
+    backbone(still, Layout.plain(TOKENS)).square().sum().backward()
+    torch.testing.assert_close(still.grad, free.grad)
+
+
+def test_a_language_model_of_another_family_is_refused(tmp_path):
+    import transformers
+
+    config = transformers.GPT2Config(n_embd=16, n_layer=1, n_head=2, vocab_size=20)
+    transformers.GPT2LMHeadModel(config).save_pretrained(tmp_path)
+    with pytest.raises(ConfigError, match="gpt2"):
+        Backbone(tmp_path, 1, 2, torch.float32)
