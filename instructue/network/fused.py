@@ -32,9 +32,20 @@ class Weights(NamedTuple):
         """Of a linear layer of peft's."""
         return Weights(module.base_layer.weight, module.lora_A["default"].weight, module.lora_B["default"].weight)
 
-    def alike(self) -> "Weights":
-        """The update in the matrix's type."""
-        return Weights(self.W_OD, self.A_RD.to(self.W_OD.dtype), self.B_OR.to(self.W_OD.dtype))
+    def alike(self, kind: torch.dtype) -> "Weights":
+        """All in one type."""
+        return Weights(*(weight.to(kind) for weight in self))
+
+
+def _kind(x: Tensor, weight: Tensor) -> torch.dtype:
+    """What is computed in: autocast's type, else the weight's."""
+    device = x.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
+
+
+def _as_given(x: Tensor) -> torch.autocast:
+    """Products of tensors as they are."""
+    return torch.autocast(x.device.type, enabled=False)
 
 
 def _forward(x_bD: Tensor, weights: Weights, scale: float, out_bO: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -57,9 +68,10 @@ class _Adapted(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x_ND: Tensor, bias_O: Tensor | None, scale: float, *own: Tensor) -> Tensor:
-        weights = Weights(*own).alike()
+        weights = Weights(*own).alike(_kind(x_ND, own[0]))
         x_ND = x_ND.to(weights.W_OD.dtype)
-        out_NO, small_NR = _forward(x_ND, weights, scale)
+        with _as_given(x_ND):
+            out_NO, small_NR = _forward(x_ND, weights, scale)
         ctx.save_for_backward(x_ND, small_NR, *weights)
         ctx.scale = scale
         return out_NO if bias_O is None else out_NO.add_(bias_O)
@@ -69,7 +81,8 @@ class _Adapted(torch.autograd.Function):
         x_ND, small_NR, *own = ctx.saved_tensors
         weights = Weights(*own)
         sums = _zeros(weights[1:]) if ctx.needs_input_grad[4] else None
-        grad_ND = _backward(grads[0], x_ND, small_NR, weights, ctx.scale, sums)
+        with _as_given(x_ND):
+            grad_ND = _backward(grads[0], x_ND, small_NR, weights, ctx.scale, sums)
         return grad_ND, None, None, None, *(sums or (None, None))
 
 
@@ -82,14 +95,16 @@ class _FeedForward(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x_ND: Tensor, scale: float, *own: Tensor) -> Tensor:
-        gate, up, down = (Weights(*own[i : i + 3]).alike() for i in (0, 3, 6))
-        x_ND, kept = x_ND.to(gate.W_OD.dtype), []
+        kind = _kind(x_ND, own[0])
+        gate, up, down = (Weights(*own[i : i + 3]).alike(kind) for i in (0, 3, 6))
+        x_ND, kept = x_ND.to(kind), []
         out_ND = torch.empty_like(x_ND)
-        for x_bD, out_bD in zip(x_ND.split(ROWS), out_ND.split(ROWS), strict=True):
-            gate_bM, gate_bR = _forward(x_bD, gate, scale)
-            up_bM, up_bR = _forward(x_bD, up, scale)
-            _, down_bR = _forward(F.silu(gate_bM).mul_(up_bM), down, scale, out_bD)
-            kept += [gate_bM, up_bM, gate_bR, up_bR, down_bR]
+        with _as_given(x_ND):
+            for x_bD, out_bD in zip(x_ND.split(ROWS), out_ND.split(ROWS), strict=True):
+                gate_bM, gate_bR = _forward(x_bD, gate, scale)
+                up_bM, up_bR = _forward(x_bD, up, scale)
+                _, down_bR = _forward(F.silu(gate_bM).mul_(up_bM), down, scale, out_bD)
+                kept += [gate_bM, up_bM, gate_bR, up_bR, down_bR]
         ctx.save_for_backward(x_ND, *gate, *up, *down, *kept)
         ctx.scale = scale
         return out_ND
@@ -102,13 +117,14 @@ class _FeedForward(torch.autograd.Function):
         sums = [_zeros(part[1:]) if learnt else None for part in (gate, up, down)]
         grad_ND = torch.empty_like(x_ND)
         blocks = zip(*(t.split(ROWS) for t in (x_ND, grads[0], grad_ND)), strict=True)
-        for number, (x_bD, grad_bD, to_bD) in enumerate(blocks):
-            gate_bM, up_bM, gate_bR, up_bR, down_bR = own[9 + 5 * number : 14 + 5 * number]
-            open_bM = F.silu(gate_bM)
-            grad_bM = _backward(grad_bD, open_bM * up_bM, down_bR, down, ctx.scale, sums[2])
-            part_bD = _backward(open_bM.mul_(grad_bM), x_bD, up_bR, up, ctx.scale, sums[1])
-            grad_bM = torch.ops.aten.silu_backward(grad_bM.mul_(up_bM), gate_bM)
-            torch.add(_backward(grad_bM, x_bD, gate_bR, gate, ctx.scale, sums[0]), part_bD, out=to_bD)
+        with _as_given(x_ND):
+            for number, (x_bD, grad_bD, to_bD) in enumerate(blocks):
+                gate_bM, up_bM, gate_bR, up_bR, down_bR = own[9 + 5 * number : 14 + 5 * number]
+                open_bM = F.silu(gate_bM)
+                grad_bM = _backward(grad_bD, open_bM * up_bM, down_bR, down, ctx.scale, sums[2])
+                part_bD = _backward(open_bM.mul_(grad_bM), x_bD, up_bR, up, ctx.scale, sums[1])
+                grad_bM = torch.ops.aten.silu_backward(grad_bM.mul_(up_bM), gate_bM)
+                torch.add(_backward(grad_bM, x_bD, gate_bR, gate, ctx.scale, sums[0]), part_bD, out=to_bD)
         return grad_ND, None, *(g for pair in sums for g in (None, *(pair or (None, None))))
 
 
@@ -188,11 +204,13 @@ def fed_forward(self: Any, x: Tensor) -> Tensor:
     """The Llama family's feed-forward part, without biases."""
     parts, x_ND = (self.gate_proj, self.up_proj, self.down_proj), x.flatten(0, -2)
     if torch.is_inference_mode_enabled():
-        gate, up, down = (merged(part).T for part in parts)
-        x_ND = x_ND.to(gate.dtype)
+        kind = _kind(x, self.gate_proj.base_layer.weight)
+        gate, up, down = (merged(part).to(kind).T for part in parts)
+        x_ND = x_ND.to(kind)
         out_ND = torch.empty_like(x_ND)
-        for x_bD, out_bD in zip(x_ND.split(ROWS), out_ND.split(ROWS), strict=True):
-            torch.mm(F.silu(x_bD @ gate).mul_(x_bD @ up), down, out=out_bD)
+        with _as_given(x):
+            for x_bD, out_bD in zip(x_ND.split(ROWS), out_ND.split(ROWS), strict=True):
+                torch.mm(F.silu(x_bD @ gate).mul_(x_bD @ up), down, out=out_bD)
         return out_ND.view(x.shape)
     own = [weight for part in parts for weight in Weights.of(part)]
     return _FeedForward.apply(x_ND, parts[0].scaling["default"], *own).view(x.shape)

@@ -80,6 +80,24 @@ def test_layers_and_gradients_are_the_librarys(folder, dtype, near, rows, monkey
         assert apart < near, (name, float(apart))
 
 
+def test_autocast_rules_over_the_weights_type(folder):
+    backbone, x = ours(folder, torch.float32), torch.randn(TOKENS, 32)
+    found = []
+    for cast in (False, True):
+        for inference in (False, True):
+            leaf = x.clone().requires_grad_()
+            with torch.autocast("cpu", torch.bfloat16, enabled=cast), torch.inference_mode(inference):
+                out = backbone(leaf, Layout.plain(TOKENS)).float()
+                if not inference:
+                    out.square().sum().backward()
+            found.append((out.detach().clone(), leaf.grad))
+    exact, merged, rounded, rounded_merged = found
+    torch.testing.assert_close(exact[0], merged[0], rtol=1e-4, atol=1e-4)
+    for other in (rounded[0], rounded_merged[0]):
+        assert 1e-4 < (other - exact[0]).norm() / exact[0].norm() < 0.05
+    assert 1e-4 < (rounded[1] - exact[1]).norm() / exact[1].norm() < 0.1
+
+
 def test_nothing_is_learnt_where_weights_stay(folder):
     backbone, x = ours(folder, torch.float32), torch.randn(TOKENS, 32)
     free, still = x.clone().requires_grad_(), x.clone().requires_grad_()
