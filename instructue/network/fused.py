@@ -7,7 +7,7 @@ Legend: N tokens, b a block of them, D width of what comes in, O of what goes ou
 R LoRA rank, H query heads, G key/value heads, d head width.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from instructue.network.packing import Layout, packed_attention
 
-ROWS = 512  # of a block
+ROWS = 512  # of a block on a processor
 Sums = Sequence[Tensor] | None  # gradients of A and B, in float32; None where they are not learnt
 
 
@@ -46,6 +46,12 @@ def _kind(x: Tensor, weight: Tensor) -> torch.dtype:
 def _as_given(x: Tensor) -> torch.autocast:
     """Products of tensors as they are."""
     return torch.autocast(x.device.type, enabled=False)
+
+
+def _blocks(*wholes: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Tensors of the same N rows by blocks; a GPU takes all at once."""
+    rows = ROWS if wholes[0].device.type == "cpu" else max(1, len(wholes[0]))
+    return zip(*(whole.split(rows) for whole in wholes), strict=True)
 
 
 def _forward(x_bD: Tensor, weights: Weights, scale: float, out_bO: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -100,7 +106,7 @@ class _FeedForward(torch.autograd.Function):
         x_ND, kept = x_ND.to(kind), []
         out_ND = torch.empty_like(x_ND)
         with _as_given(x_ND):
-            for x_bD, out_bD in zip(x_ND.split(ROWS), out_ND.split(ROWS), strict=True):
+            for x_bD, out_bD in _blocks(x_ND, out_ND):
                 gate_bM, gate_bR = _forward(x_bD, gate, scale)
                 up_bM, up_bR = _forward(x_bD, up, scale)
                 _, down_bR = _forward(F.silu(gate_bM).mul_(up_bM), down, scale, out_bD)
@@ -116,9 +122,8 @@ class _FeedForward(torch.autograd.Function):
         learnt = ctx.needs_input_grad[3]
         sums = [_zeros(part[1:]) if learnt else None for part in (gate, up, down)]
         grad_ND = torch.empty_like(x_ND)
-        blocks = zip(*(t.split(ROWS) for t in (x_ND, grads[0], grad_ND)), strict=True)
         with _as_given(x_ND):
-            for number, (x_bD, grad_bD, to_bD) in enumerate(blocks):
+            for number, (x_bD, grad_bD, to_bD) in enumerate(_blocks(x_ND, grads[0], grad_ND)):
                 gate_bM, up_bM, gate_bR, up_bR, down_bR = own[9 + 5 * number : 14 + 5 * number]
                 open_bM = F.silu(gate_bM)
                 grad_bM = _backward(grad_bD, open_bM * up_bM, down_bR, down, ctx.scale, sums[2])
@@ -143,7 +148,7 @@ class _Rotated(torch.autograd.Function):
 
 def _turned(x_NHd: Tensor, cos_Nd: Tensor, sin_Nd: Tensor, way: float) -> Tensor:
     out_NHd, half = torch.empty(x_NHd.shape, dtype=x_NHd.dtype, device=x_NHd.device), x_NHd.shape[-1] // 2
-    for x, cos, sin, out in zip(*(t.split(ROWS) for t in (x_NHd, cos_Nd, sin_Nd, out_NHd)), strict=True):
+    for x, cos, sin, out in _blocks(x_NHd, cos_Nd, sin_Nd, out_NHd):
         torch.mul(x, cos[:, None], out=out)
         out[..., :half].addcmul_(x[..., half:], sin[:, None, :half], value=-way)
         out[..., half:].addcmul_(x[..., :half], sin[:, None, half:], value=way)
@@ -158,7 +163,7 @@ class _Norm(torch.autograd.Function):
         ctx.save_for_backward(x_ND, weight_D)
         ctx.eps = eps
         out_ND = torch.empty_like(x_ND)
-        for x_bD, out_bD in zip(x_ND.split(ROWS), out_ND.split(ROWS), strict=True):
+        for x_bD, out_bD in _blocks(x_ND, out_ND):
             torch.mul(_unit(x_bD, eps)[0].to(x_bD.dtype), weight_D, out=out_bD)
         return out_ND
 
@@ -166,7 +171,7 @@ class _Norm(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor):
         x_ND, weight_D = ctx.saved_tensors
         grad_ND = torch.empty_like(x_ND)
-        for x_bD, grad_bD, to_bD in zip(*(t.split(ROWS) for t in (x_ND, grads[0], grad_ND)), strict=True):
+        for x_bD, grad_bD, to_bD in _blocks(x_ND, grads[0], grad_ND):
             unit_bD, scale_b1 = _unit(x_bD, ctx.eps)
             grad_bD = (grad_bD * weight_D).to(torch.float32)
             along_b1 = (grad_bD * unit_bD).mean(-1, keepdim=True)
@@ -209,7 +214,7 @@ def fed_forward(self: Any, x: Tensor) -> Tensor:
         x_ND = x_ND.to(kind)
         out_ND = torch.empty_like(x_ND)
         with _as_given(x):
-            for x_bD, out_bD in zip(x_ND.split(ROWS), out_ND.split(ROWS), strict=True):
+            for x_bD, out_bD in _blocks(x_ND, out_ND):
                 torch.mm(F.silu(x_bD @ gate).mul_(x_bD @ up), down, out=out_bD)
         return out_ND.view(x.shape)
     own = [weight for part in parts for weight in Weights.of(part)]
