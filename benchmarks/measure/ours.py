@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from torch.utils.flop_counter import FlopCounterMode, sdpa_flop
+from torch.utils.flop_counter import FlopCounterMode, mm_flop, sdpa_flop
 
 from instructue.batching.ahead import ahead
 from instructue.batching.features import HistoryFeatures
@@ -108,7 +108,10 @@ def executed_flops(work) -> int:
     def backward(_, q, k, v, *__, out_val=None, **___) -> int:
         return 2 * sdpa_flop(q, k, v)
 
-    mapping = {fused: forward, aten._scaled_dot_product_flash_attention_for_cpu_backward: backward}
+    def added(_, a, b, *__, out_val=None, **___) -> int:
+        return mm_flop(a, b)
+
+    mapping = {fused: forward, aten._scaled_dot_product_flash_attention_for_cpu_backward: backward, aten.addmm_: added}
     with FlopCounterMode(display=False, custom_mapping=mapping) as counter:
         work()
     return counter.get_total_flops()

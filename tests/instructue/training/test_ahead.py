@@ -2,6 +2,7 @@
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pytest
@@ -74,3 +75,15 @@ def test_moving_takes_every_tensor_along():
     there = moved(thing, torch.device("meta"))
     assert {t.device.type for t in (there.here, *(g.ids for g in there.groups))} == {"meta"}
     assert there.groups[1].name == "kept" and there.none is None and thing.here.device.type == "cpu"
+
+
+def test_the_second_thread_computes_alone_and_leaves_others_theirs():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        seen = [made for _, made in ahead(lambda number: torch.get_num_threads(), range(3))]
+        with ThreadPoolExecutor(1) as fresh:
+            assert seen == [1, 1, 1] and fresh.submit(torch.get_num_threads).result() == 2
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
