@@ -44,6 +44,7 @@ def alone(q, k, v, scale, prefix: int, own: int):
 @pytest.mark.parametrize("layout", [layout_of(), layout_of(1), layout_of(9, GROUPS[:1]), layout_of(4, GROUPS[1:2])])
 def test_attention_equals_separate_sequences(layout, short, monkeypatch):
     monkeypatch.setattr(packing, "SHORT", short)
+    monkeypatch.setattr(packing, "SHORT_LEARNT", short)
     torch.manual_seed(0)
     q, k, v = (torch.randn(heads, sum(layout.sizes), 8) for heads in (6, 2, 2))
     packed = packed_attention(q, k, v, layout, 0.3)
