@@ -1,7 +1,5 @@
 """Where nothing is learnt LoRA is added to the weights: the same numbers, also after the update has moved on."""
 
-from typing import Any
-
 import pytest
 import torch
 
@@ -9,26 +7,11 @@ from instructue.network.backbone import Backbone
 from instructue.network.packing import Layout
 
 
-@pytest.fixture(scope="module", params=["Llama", "Qwen2"])  # Qwen2's queries, keys and values have biases
-def backbone(tmp_path_factory, request) -> Backbone:
-    """Two small layers with LoRA, drawn at random, biases too."""
-    import transformers
-
+@pytest.fixture(params=["Llama", "Qwen2"])  # Qwen2's queries, keys and values have biases
+def backbone(language, request) -> Backbone:
+    """Two small layers with LoRA."""
     torch.manual_seed(0)
-    sizes: dict[str, Any] = {
-        "hidden_size": 32,
-        "intermediate_size": 64,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-    }
-    folder = tmp_path_factory.mktemp("language")
-    settings = getattr(transformers, f"{request.param}Config")(vocab_size=50, num_hidden_layers=2, **sizes)
-    language = getattr(transformers, f"{request.param}ForCausalLM")(settings)
-    for name, parameter in language.named_parameters():
-        if name.endswith("bias"):
-            torch.nn.init.normal_(parameter)
-    language.save_pretrained(folder)
-    return Backbone(folder, 2, 4, torch.float32)
+    return Backbone(language(request.param), 2, 4, torch.float32)
 
 
 def both(backbone: Backbone) -> tuple[torch.Tensor, torch.Tensor]:

@@ -15,29 +15,9 @@ TOKENS = 11
 FAMILY = ["Llama", "Mistral", "Qwen2", "Qwen3"]  # Qwen2's queries have biases, Qwen3's are normed
 
 
-@pytest.fixture(scope="module", params=FAMILY)
-def folder(tmp_path_factory, request) -> Path:
-    """A language model of two small layers, drawn at random: its biases and norms too."""
-    import transformers
-
-    torch.manual_seed(0)
-    settings: dict[str, Any] = {
-        "hidden_size": 32,
-        "intermediate_size": 64,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "head_dim": 8,
-        "vocab_size": 50,
-        "num_hidden_layers": 2,
-    }
-    config = getattr(transformers, f"{request.param}Config")(**settings)
-    language = getattr(transformers, f"{request.param}ForCausalLM")(config)
-    for name, parameter in language.named_parameters():
-        if "norm" in name or name.endswith("bias"):
-            torch.nn.init.normal_(parameter, mean=1.0)
-    folder = tmp_path_factory.mktemp(request.param)
-    language.save_pretrained(folder)
-    return folder
+@pytest.fixture(params=FAMILY)
+def folder(language, request) -> Path:
+    return language(request.param)
 
 
 def library(folder: Path, state: dict[str, torch.Tensor], x_ND: torch.Tensor) -> tuple[torch.Tensor, Any]:
