@@ -42,15 +42,15 @@ def judge(
         rows_found = beside.submit(bad_rows, _about("rows", rules), rows)
         counted = counting.map(lambda part: part(), parts)
         found: dict[str, Any] = bad_rows(_about("texts", rules), texts) if texts is not None else {}
-        rules, figures = list(rules), dict(figures or {})
-        for more, values in counted:
-            rules += more
-            figures |= values
-        if on_table := _about("table", rules):
-            found |= _validate(source, on_table, figures)
+        every, known = list(rules), dict(figures or {})
+        for more, counts in counted:
+            every += more
+            known |= counts
+        if on_table := _about("table", every):
+            found |= _validate(source, on_table, known)
         found |= rows_found.result()
-        outcome = partial(_outcome, source, rows=rows, texts=texts, figures=figures)
-        return list(counting.map(outcome, rules, [found.get(rule.name) for rule in rules]))
+        outcome = partial(_outcome, source, rows=rows, texts=texts, figures=known)
+        return list(counting.map(outcome, every, [found.get(rule.name) for rule in every]))
 
 
 def _about(kind: str, rules: list[Rule]) -> list[Rule]:

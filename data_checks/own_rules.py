@@ -28,13 +28,13 @@ def _silence(days: int) -> OwnRule:
     )
 
 
-def _share(name: str, sentence: str, condition: pl.Expr, high: float) -> OwnRule:
-    return OwnRule(share_within(name, f"{sentence} at most {high:.0%} of rows", high), condition.mean())
+def _share(name: str, sentence: str, share: pl.Expr, high: float) -> OwnRule:
+    return OwnRule(share_within(name, f"{sentence} at most {high:.0%} of rows", high), share)
 
 
-_WHOLE = _share("fractional", "the quantity is no whole number on", pl.col("quantity") % 1 != 0, 0.01)
+_WHOLE = _share("fractional", "the quantity is no whole number on", (pl.col("quantity") % 1 != 0).mean(), 0.01)
 _DATED = _RUNS.field("len").filter(_RUNS.field("value") % DAY == 0).sum() / pl.col("time").count()
-_AT_MIDNIGHT = OwnRule(share_within("dated_only", "the time is midnight on at most 5% of rows", 0.05), _DATED)
+_AT_MIDNIGHT = _share("dated_only", "the time is midnight on", _DATED, 0.05)
 
 # Days on which nothing happens, by data set.
 CLOSED: dict[str, list[str]] = {"complete_journey": ["2017-12-25"]}
@@ -47,7 +47,7 @@ OWN_RULES: dict[str, dict[str, list[OwnRule]]] = {
     "complete_journey": {
         "purchase": [
             _silence(4),  # the stores close for one day, Christmas
-            _share("given_away", "the price is 0 on", pl.col("amount") == 0, 0.03),
+            _share("given_away", "the price is 0 on", (pl.col("amount") == 0).mean(), 0.03),
             _WHOLE,
             _AT_MIDNIGHT,
             OwnRule(_PRICE, pl.col("amount").median()),
@@ -55,9 +55,9 @@ OWN_RULES: dict[str, dict[str, list[OwnRule]]] = {
         "trip": [
             _silence(4),
             _AT_MIDNIGHT,
-            _share("empty_handed", "nothing is paid on", pl.col("amount") == 0, 0.03),
+            _share("empty_handed", "nothing is paid on", (pl.col("amount") == 0).mean(), 0.03),
         ],
-        "promotion": [_silence(14), _share("given_away", "the price is 0 on", pl.col("amount") == 0, 0.03)],
+        "promotion": [_silence(14), _share("given_away", "the price is 0 on", (pl.col("amount") == 0).mean(), 0.03)],
         "campaign": [OwnRule(_CAMPAIGN, pl.col("days").max())],
     }
 }
