@@ -121,7 +121,9 @@ class EvaluationConfig(Section):
     seed: int = Field(ge=0)
 
 
-Claim = Literal["following", "robustness", "losses", "ablations", "unseen_users", "taught", "transfer"]
+Claim = Literal[
+    "following", "robustness", "item_by_item", "losses", "ablations", "unseen_users", "taught", "transfer"
+]  # fmt: skip
 
 
 class StudiesConfig(Section):
@@ -131,7 +133,8 @@ class StudiesConfig(Section):
         description="Which studies to run; losses trains two models more, unseen_users and taught one each, "
         "ablations one per entry"
     )
-    users: int = Field(ge=0, description="Users that following and robustness embed; 0 takes all")
+    users: int = Field(ge=0, description="Users that following, robustness and item_by_item embed; 0 takes all")
+    items: int = Field(ge=10, le=1000, description="Items that item_by_item asks about, per user")
     tasks: list[str] = Field(
         description="Tasks that robustness is measured on; empty takes the first three yes-or-no tasks"
     )

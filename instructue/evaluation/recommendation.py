@@ -1,5 +1,6 @@
 """Ranking tasks: every item of a catalogue scored for every user, by a ridge probe or by counting."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,7 @@ from instructue.evaluation.methods import Method
 from instructue.evaluation.metrics import ranking_metrics
 from instructue.evaluation.population import Population
 from instructue.evaluation.probe import probe_bilinear, probe_ridge
-from instructue.evaluation.protocol import Protocol
+from instructue.evaluation.protocol import Protocol, Split
 from instructue.evaluation.tasks import TaskSpec
 
 
@@ -45,35 +46,27 @@ class Basket:
 
 def judge_probe(method: Method, task: TaskSpec, x: np.ndarray, basket: Basket, protocol: Protocol) -> Judged:
     """Out-of-fold ridge probe on features x [n, columns]; per user, metrics are averaged over repeats."""
-    parts: dict[str, np.ndarray] = {}
-    for split in protocol.splits(basket.users):
-        train, test = split.train, split.test
+
+    def scores_of(split: Split) -> np.ndarray:
         # Items that the user had before are learnt from too: what drives a repeat says something about a first time.
-        scores, _ = probe_ridge(
-            x[train],
-            basket.happened[train],
-            x[test],
-            split.inner,
-            basket.seen[train],
-            basket.seen[test],
-            basket.relevant[train],
-            **method.ridge,
-        )
-        _add(parts, ranking_metrics(scores, basket.relevant[test]), test, len(x))
-    return _judged(method.name, task, basket, {k: v / len(protocol.folds) for k, v in parts.items()}, protocol)
+        train, test = split.train, split.test
+        shown = (basket.seen[train], basket.seen[test], basket.relevant[train])
+        return probe_ridge(x[train], basket.happened[train], x[test], split.inner, *shown, **method.ridge)[0]
+
+    return judge_splits(method.name, task, basket, protocol, scores_of)
 
 
 def judge_scorer(
     method: str, task: TaskSpec, x: np.ndarray, items: np.ndarray, basket: Basket, protocol: Protocol
 ) -> Judged:
     """Out-of-fold bilinear scorer of users x [n, columns] and item texts [items, width]; see probe.probe_bilinear."""
-    parts: dict[str, np.ndarray] = {}
-    for split in protocol.splits(basket.users):
+
+    def scores_of(split: Split) -> np.ndarray:
         train, test = split.train, split.test
         shown = (basket.seen[train], basket.seen[test], basket.relevant[train])
-        scores = probe_bilinear(x[train], basket.happened[train], x[test], items, split.inner, *shown)
-        _add(parts, ranking_metrics(scores, basket.relevant[test]), test, len(x))
-    return _judged(method, task, basket, {k: v / len(protocol.folds) for k, v in parts.items()}, protocol)
+        return probe_bilinear(x[train], basket.happened[train], x[test], items, split.inner, *shown)
+
+    return judge_splits(method, task, basket, protocol, scores_of)
 
 
 def judge_rankings(
@@ -91,12 +84,22 @@ def judge_rankings(
 
 def judge_adoption(task: TaskSpec, basket: Basket, protocol: Protocol) -> Judged:
     """Items by the share of training users without them who took them up."""
+
+    def scores_of(split: Split) -> np.ndarray:
+        rate = learners.adoption_rate(basket.relevant[split.train], basket.seen[split.train], len(split.test))
+        return np.where(basket.seen[split.test], -np.inf, rate)
+
+    return judge_splits("adoption_rate", task, basket, protocol, scores_of)
+
+
+def judge_splits(
+    method: str, task: TaskSpec, basket: Basket, protocol: Protocol, scores_of: Callable[[Split], np.ndarray]
+) -> Judged:
+    """What `scores_of` a split, [its test users, items], are worth; per user, metrics are averaged over repeats."""
     parts: dict[str, np.ndarray] = {}
     for split in protocol.splits(basket.users):
-        rate = learners.adoption_rate(basket.relevant[split.train], basket.seen[split.train], len(split.test))
-        scores = np.where(basket.seen[split.test], -np.inf, rate)
-        _add(parts, ranking_metrics(scores, basket.relevant[split.test]), split.test, len(basket.users))
-    return _judged("adoption_rate", task, basket, {k: v / len(protocol.folds) for k, v in parts.items()}, protocol)
+        _add(parts, ranking_metrics(scores_of(split), basket.relevant[split.test]), split.test, len(basket.users))
+    return _judged(method, task, basket, {k: v / len(protocol.folds) for k, v in parts.items()}, protocol)
 
 
 def _add(parts: dict[str, np.ndarray], found: dict[str, np.ndarray], rows: np.ndarray, size: int) -> None:

@@ -37,6 +37,9 @@ class TaskSpec(BaseModel):
     yes: str | None = Field(None, description="Answer of a positive, for scoring without labels")
     no: str | None = Field(None, description="Answer of a negative")
     answer: str = Field("{item}", description="Recommendation: the answer that names one item, {item}; may hold {who}")
+    each: str | None = Field(
+        None, description="Recommendation: the question about one item, {item}, for asking item by item; may hold {who}"
+    )
     hides: list[str] = Field([], description="Sources that every method must do without")
     label: LabelRule
     chances: Path | None = Field(
@@ -68,8 +71,11 @@ class TaskSpec(BaseModel):
             raise ValueError("a recommendation has no answers yes and no; `answer` says how one item is named")
         if not ranks and "answer" in self.model_fields_set:
             raise ValueError("`answer` names an item; a yes-or-no task has the answers yes and no")
-        if ranks and "item" not in SLOT.findall(self.answer):
-            raise ValueError(f"answer {self.answer!r} must hold {{item}}")
+        if not ranks and self.each is not None:
+            raise ValueError("`each` asks about one item; a yes-or-no task has none")
+        for field in ("answer", "each") if ranks else ():
+            if (text := getattr(self, field)) is not None and "item" not in SLOT.findall(text):
+                raise ValueError(f"{field} {text!r} must hold {{item}}")
         for field, text in self.templates.items():
             if set(SLOT.sub("", text)) & {"{", "}"}:
                 raise ValueError(f"{field} {text!r} has a brace that closes no name; write {{who}} or {{column}}")
@@ -78,8 +84,15 @@ class TaskSpec(BaseModel):
     @property
     def templates(self) -> dict[str, str]:
         """All texts with slots to fill, by field."""
-        fields = ("instruction", "answer") if isinstance(self.label, Ranking) else ("instruction", "yes", "no")
-        return {field: getattr(self, field) for field in fields}
+        fields = ("instruction", "answer", "each") if isinstance(self.label, Ranking) else ("instruction", "yes", "no")
+        return {field: text for field in fields if (text := getattr(self, field)) is not None}
+
+    def questions(self, population: Population) -> list[str]:
+        """The question about each item of the catalogue, in its order. Raises ConfigError for a task without `each`."""
+        if self.each is None:
+            raise ConfigError(f"task {self.name} does not say how one item is asked about; give it `each`")
+        each = self.each.replace("{who}", population.tables.dataset.who)
+        return [each.replace("{item}", text) for text in self.ranking.texts(population)]
 
     def files(self) -> list[Path]:
         """The files that the task rests on, beside the published tables."""
@@ -172,7 +185,7 @@ def check_tasks(tasks: list[TaskSpec], dataset: DatasetSpec, name: str) -> None:
             found.append(f"is about {task.label.source!r}, so it must hide it: the answer would stand in the history")
         for field, text in task.templates.items():
             # The answers are embedded once per task, so they can't follow a context.
-            own = {"answer": ["item"], "instruction": task.label.words(dataset)}
+            own = {"answer": ["item"], "each": ["item"], "instruction": task.label.words(dataset)}
             allowed = ["who", *own.get(field, [])]
             if unknown := sorted(set(SLOT.findall(text)) - set(allowed)):
                 found.append(f"{field} names {unknown}; it may name {allowed}")

@@ -11,10 +11,10 @@ import numpy as np
 from instructue.evaluation.baselines.collaborative import Settings
 from instructue.evaluation.baselines.learners import adoption_rate, popularity
 from instructue.evaluation.judged import Judged
-from instructue.evaluation.metrics import ndcg, ranking_metrics, top_items
+from instructue.evaluation.metrics import ndcg, top_items
 from instructue.evaluation.probe import probe_ridge
 from instructue.evaluation.protocol import Protocol, Split
-from instructue.evaluation.recommendation import Basket
+from instructue.evaluation.recommendation import Basket, judge_splits
 from instructue.evaluation.tasks import TaskSpec
 
 CANDIDATES = 30  # of each ranking
@@ -50,15 +50,7 @@ class Evidence:
 
 def judge_two_stage(name: str, task: TaskSpec, basket: Basket, evidence: Evidence, protocol: Protocol) -> Judged:
     """Out-of-fold ranking by trees over candidates; an item that is no candidate comes after all that are."""
-    parts: dict[str, np.ndarray] = {}
-    for split in protocol.splits(basket.users):
-        scores = scored(basket, evidence, split)
-        for metric, values in ranking_metrics(scores, basket.relevant[split.test]).items():
-            parts.setdefault(metric, np.zeros(len(basket.users)))[split.test] += values / len(protocol.folds)
-    weights = protocol.weights[:, basket.users]
-    draws = {metric: (weights @ values.astype(np.float32)) / weights.sum(axis=1) for metric, values in parts.items()}
-    size, positives = len(basket.users), int(basket.relevant.sum())
-    return Judged(task.name, task.family, name, "all", size, positives, draws)
+    return judge_splits(name, task, basket, protocol, lambda split: scored(basket, evidence, split))
 
 
 def scored(basket: Basket, evidence: Evidence, split: Split) -> np.ndarray:
@@ -89,9 +81,9 @@ def _columns(basket: Basket, evidence: Evidence, split: Split) -> dict[str, np.n
     columns = {"own count": basket.past, "popularity": popularity(basket.past)} | evidence.fixed
     for name, settings in evidence.ranked.items():
         columns[name] = _chosen(settings, basket, split.train)
-    columns["adoption"] = _outside(split, basket, lambda taught, asked: _adoption(basket, taught, asked))
+    columns["adoption"] = outside(split, basket, lambda taught, asked: _adoption(basket, taught, asked))
     for name, x in evidence.embeddings.items():
-        columns[name] = _outside(split, basket, lambda taught, asked, x=x: _probe(x, basket, split, taught, asked))
+        columns[name] = outside(split, basket, lambda taught, asked, x=x: probe_scores(x, basket, split, taught, asked))
     return {name: np.asarray(values, np.float32) for name, values in columns.items()}
 
 
@@ -102,7 +94,7 @@ def _chosen(settings: Settings, basket: Basket, train: np.ndarray) -> np.ndarray
     return settings[max(gains, key=gains.__getitem__)]
 
 
-def _outside(split: Split, basket: Basket, learn) -> np.ndarray:
+def outside(split: Split, basket: Basket, learn) -> np.ndarray:
     """Scores [n, items] that no user's own labels entered: test users by all training users, these by inner folds.
 
     learn(rows taught, rows asked) -> scores [asked, items].
@@ -119,9 +111,11 @@ def _adoption(basket: Basket, taught: np.ndarray, asked: np.ndarray) -> np.ndarr
     return adoption_rate(basket.relevant[taught], basket.seen[taught], len(asked))
 
 
-def _probe(x: np.ndarray, basket: Basket, split: Split, taught: np.ndarray, asked: np.ndarray) -> np.ndarray:
+def probe_scores(x: np.ndarray, basket: Basket, split: Split, taught: np.ndarray, asked: np.ndarray) -> np.ndarray:
     """Ridge scores; the penalty is chosen within the rows taught."""
     inner = dict(zip(split.train.tolist(), split.inner.tolist(), strict=True))
     folds = np.array([inner[row] for row in taught.tolist()])
+    # Of two inner folds one is asked about, so the other is cut anew to choose by.
+    folds = folds if len(np.unique(folds)) > 1 else np.arange(len(taught)) % 2
     shown = (basket.seen[taught], np.zeros_like(basket.seen[asked]), basket.relevant[taught])
     return probe_ridge(x[taught], basket.happened[taught], x[asked], folds, *shown)[0]

@@ -6,6 +6,7 @@ from instructue.config import Config
 from instructue.evaluation.results import Study
 from instructue.evaluation.studies.ablations import ablations
 from instructue.evaluation.studies.bench import Bench
+from instructue.evaluation.studies.items import item_by_item
 from instructue.evaluation.studies.losses import losses
 from instructue.evaluation.studies.neighbours import neighbours
 from instructue.evaluation.studies.paraphrases import paraphrases
@@ -21,6 +22,7 @@ from instructue.report import StageReport
 CLAIMS: dict[str, Callable[[Bench, Trials], list[Study]]] = {
     "following": lambda bench, _: [*neighbours(bench), *paraphrases(bench)],
     "robustness": lambda bench, _: robustness(bench),
+    "item_by_item": lambda bench, _: item_by_item(bench),
     "losses": losses,
     "ablations": ablations,
     "unseen_users": unseen_users,

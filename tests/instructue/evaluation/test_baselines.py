@@ -246,6 +246,13 @@ def test_two_stages_find_what_a_ranker_or_an_embedding_knows(planted):
     assert two_stage_ndcg(basket, protocol, ranked={"ease": collaborative.rankings("ease", basket.past)}) > alone + 0.1
 
 
+def test_two_inner_folds_are_enough_for_a_probe_among_the_features(planted):
+    basket, protocol = planted
+    two = dataclasses.replace(protocol, inner=protocol.inner % 2)
+    half = (np.arange(120) < 60).astype(np.float32)[:, None]
+    assert two_stage_ndcg(basket, two, {"half": half}) > two_stage_ndcg(basket, two) + 0.1
+
+
 def test_two_stages_never_show_what_is_seen_and_ignore_the_scored_users_labels(planted):
     basket, protocol = planted
     split = next(protocol.splits(basket.users))
@@ -271,7 +278,7 @@ def test_scores_from_labels_are_out_of_fold_for_the_users_that_trees_learn_from(
         out[split.test], out[split.train] = learn(split.train, split.test), basket.relevant[split.train]
         return out
 
-    monkeypatch.setattr(two_stage, "_outside", inside)
+    monkeypatch.setattr(two_stage, "outside", inside)
     assert two_stage_ndcg(basket, protocol, {"by heart": x}) < honest - 0.05
 
 

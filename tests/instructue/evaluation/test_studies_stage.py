@@ -12,6 +12,7 @@ from sklearn.metrics import roc_auc_score
 from instructue.config import Config
 from instructue.errors import DataError
 from instructue.evaluation.results import GENERAL, MACRO, OURS, Study
+from instructue.evaluation.studies import items
 from instructue.evaluation.studies.bench import Bench
 from instructue.evaluation.studies.retrain import Trial, Trials
 from instructue.evaluation.studies.stored import read_studies
@@ -22,8 +23,8 @@ from instructue.sources.events import stable_sample
 from instructue.stages import STAGES
 from instructue.training.build import build, load_triplets, train_examples
 
-TASKS = ["buy4w_coffee", "coupon_use_8w"]
-ALL = ["following", "robustness", "losses", "unseen_users", "taught"]
+TASKS = ["buy4w_coffee", "coupon_use_8w", "R_all"]
+ALL = ["following", "robustness", "item_by_item", "losses", "unseen_users", "taught"]
 
 
 @pytest.fixture(scope="module")
@@ -55,9 +56,10 @@ def made(project) -> tuple[StageReport, dict[str, Study]]:
 def test_every_claim_becomes_studies_with_a_sentence_of_figures(made):
     report, studies = made
     assert list(studies) == [
-        "neighbours", "paraphrases", "robustness_others", "robustness_popular", "losses", "unseen_users", "taught",
+        "neighbours", "paraphrases", "robustness_others", "robustness_popular", "item_by_item", "losses",
+        "unseen_users", "taught",
     ]  # fmt: skip
-    assert report.rows["studies"] == 7
+    assert report.rows["studies"] == 8
     for study in studies.values():
         assert "95% interval" in study.answer and study.answer.endswith(".") and study.rows
         for row in study.rows:
@@ -78,6 +80,25 @@ def test_noise_curves_begin_at_no_noise_and_changes_are_paired(made):
     assert {r.method: r.value for r in clean} == {m: v for (m, s), v in curve.items() if s == 0.0}
 
 
+def test_items_are_asked_about_with_the_vectors_of_their_own_questions(project, made):
+    config, paths = project
+    bench = Bench(config, paths)
+    (task,) = [task for task in bench.chosen if task.each]
+    rows = [r for r in made[1]["item_by_item"].rows if r.metric == "ndcg@10"]
+    assert {r.setting for r in rows if r.method == OURS} == {items.WHOLE, items.ANEW, items.ASKED}
+    assert {"own_frequency", "ease", "two_stage"} <= {r.method for r in rows}
+    ranked = items._ranked(bench, task, bench.sample, bench.protocol(bench.sample))
+    item = len(ranked.basket.catalogue) // 2
+    one = items.Candidates(np.full((len(ranked.frame), 1), item), np.zeros((len(ranked.frame), 1), np.float32))
+    asked = items.ask(bench, ranked, [one, one])
+    assert len(asked.pairs) == len(ranked.frame)
+    text = f"Will the household buy {ranked.basket.catalogue[item]} within 4 weeks?"
+    plain = requests_for([task], bench.sample).with_columns(instruction=pl.lit(text))
+    table = bench.embed(bench.parts, bench.tables, plain).filter(pl.col("method") == OURS)
+    wanted = ranked.frame.select("user").join(table, on="user", how="left", maintain_order="left")
+    np.testing.assert_allclose(asked.of(one.items)[:, 0], wanted["vector"].to_numpy(), atol=2e-2)
+
+
 def test_a_trial_is_trained_once_and_another_setting_is_another_trial(project, made):
     config, paths = project
     kept = {path: path.stat().st_mtime_ns for path in (paths.cache / "studies").glob("*.parquet")}
@@ -86,7 +107,7 @@ def test_a_trial_is_trained_once_and_another_setting_is_another_trial(project, m
     assert names == sorted([*judged_by_likeness, *judged_by_likeness, "unseen_users", "taught_one"])
     assert not list((paths.cache / "studies").glob("training-*"))
     before = json.loads(paths.studies_report.read_text())
-    STAGES["studies"](config.model_copy(update={"studies": config.studies.model_copy(update={"run": ALL[2:]})}), paths)
+    STAGES["studies"](config.model_copy(update={"studies": config.studies.model_copy(update={"run": ALL[3:]})}), paths)
     assert {path: path.stat().st_mtime_ns for path in (paths.cache / "studies").glob("*.parquet")} == kept
     assert json.loads(paths.studies_report.read_text()) == before[-3:]
     bench = Bench(config, paths)

@@ -102,6 +102,7 @@ def test_only_the_named_tasks_are_asked(small_config, small_root):
     ({"instruction": "Is {} old?"}, "brace that closes no name"),
     ({"instruction": "Is {who old?"}, "brace that closes no name"),
     ({"answer": "{item}"}, "`answer` names an item"),
+    ({"each": "Will it buy {item}?"}, "`each` asks about one item"),
     ({"name": "5plus"}, r"task 5plus: name: .*got '5plus'"),
 ])  # fmt: skip
 def test_tasks_that_cannot_be_judged_are_refused_by_name(tmp_path, dataset_file, change, message):
@@ -127,6 +128,8 @@ def test_an_empty_catalogue_leaves_nobody(small):
 
 @pytest.mark.parametrize(("change", "message"), [
     ({"answer": "something"}, r"must hold \{item\}"),
+    ({"each": "Will it buy anything?"}, r"each .* must hold \{item\}"),
+    ({"each": "Will it buy {item} of {shop}?"}, r"each names \['shop'\]; it may name \['who', 'item'\]"),
     ({"answer": "{item} of {shop}"}, r"answer names \['shop'\]; it may name \['who', 'item'\]"),
     ({"yes": "Yes"}, "no answers yes and no"),
     ({"instruction": "What of {category}?"}, r"instruction names \['category'\]"),

@@ -1,0 +1,202 @@
+"""Ranking by asking: a user's leading items are asked about one by one, and one linear probe ranks the vectors.
+
+Candidates come from a ridge probe on the general vector, out of fold as in the two-stage ranker. Nothing but
+embeddings and the items' rates among training users is looked at.
+
+Legend: n users, m items, C candidates per user, X pairs of user and item that were asked about, E embedding width.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from instructue.evaluation.answers import SCHEMA, Answers
+from instructue.evaluation.baselines.two_stage import outside, probe_scores
+from instructue.evaluation.cache import Cache
+from instructue.evaluation.inputs import Inputs
+from instructue.evaluation.judged import Judged
+from instructue.evaluation.metrics import top_items
+from instructue.evaluation.population import Population
+from instructue.evaluation.probe import probe_logistic
+from instructue.evaluation.protocol import Protocol, Split
+from instructue.evaluation.ranked import Ranked
+from instructue.evaluation.recommendation import Basket, judge_splits
+from instructue.evaluation.results import GENERAL, OURS, Study, StudyRow
+from instructue.evaluation.studies.bench import Bench
+from instructue.evaluation.studies.figures import gain, minus, rows, said
+from instructue.evaluation.studies.judging import named
+from instructue.evaluation.tasks import TaskSpec, requests_for
+from instructue.evaluation.vectors import Embeddings
+from instructue.progress import track
+
+ASKED, ANEW, WHOLE = "items asked about one by one", "the same items, not asked about", "all items at once"
+RIVALS = ("own_frequency", "recent_frequency", "ease", "two_stage")
+METRICS = ("ndcg@10", "hr@10")
+LEAST = 1e-3  # a lower rate counts as this, so that log odds stay finite
+Found = dict[tuple[str, str], Judged]  # (method, setting) -> how it did
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Of one split: the items [n, C] that each user's scores put first, and the log odds [n, C] that they give;
+    minus infinity where fewer may be shown."""
+
+    items: np.ndarray
+    odds: np.ndarray
+
+    @classmethod
+    def of(cls, x: np.ndarray, basket: Basket, split: Split, count: int) -> "Candidates":
+        """By a ridge probe on x [n, E]; no user's own labels enter."""
+        scores = outside(split, basket, lambda taught, asked: probe_scores(x, basket, split, taught, asked))
+        scores[basket.seen] = -np.inf
+        items = top_items(scores, count)
+        found = np.take_along_axis(scores, items, axis=1)
+        return cls(items, np.where(np.isfinite(found), log_odds(found), -np.inf).astype(np.float32))
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Vectors [X, E] by pair; pairs [X] ascending, user times m plus item."""
+
+    pairs: np.ndarray
+    vectors: np.ndarray
+    size: int
+
+    def of(self, items: np.ndarray) -> np.ndarray:
+        """[n, C, E] vectors of each user's items [n, C]. All were asked about."""
+        return self.vectors[np.searchsorted(self.pairs, items + self.size * np.arange(len(items))[:, None])]
+
+
+def log_odds(rate: np.ndarray) -> np.ndarray:
+    rate = np.clip(rate, LEAST, 1 - LEAST)
+    return np.log(rate / (1 - rate))
+
+
+def item_by_item(bench: Bench) -> list[Study]:
+    """One study over the ranking tasks that say how one item is asked about (`each`), on studies.users."""
+    population, protocol = bench.sample, bench.protocol(bench.sample)
+    judged: dict[str, Found] = {}
+    notes = []
+    for task in (task for task in bench.chosen if task.each is not None):
+        ranked = _ranked(bench, task, population, protocol)
+        if len(ranked.basket.users) < 4 * bench.config.evaluation.folds:
+            notes.append(f"{task.name}: only {len(ranked.basket.users)} users have a relevant item; left out")
+        else:
+            judged[task.name] = _judge(bench, ranked)
+    return [_study(judged, bench.config.studies.items, notes)] if judged else []
+
+
+def _ranked(bench: Bench, task: TaskSpec, population: Population, protocol: Protocol) -> Ranked:
+    """The task as the evaluation judges it, with our vectors alone."""
+    asked = requests_for([task], population)
+    table = bench.published(asked)
+    ours = Embeddings.of(bench.embed(bench.parts, bench.tables, asked) if table is None else table, population)
+    inputs = Inputs(population, ours, [task], bench.paths, Cache(bench.paths.cache / "evaluation"))
+    return Ranked.of(task, inputs, Answers(pl.DataFrame(schema=SCHEMA)), protocol)
+
+
+def _judge(bench: Bench, ranked: Ranked) -> Found:
+    task, basket, protocol = ranked.task, ranked.basket, ranked.protocol
+    found = {(method.name, WHOLE): ranked.probe(method) for method in named((OURS, GENERAL))}
+    general = ranked.inputs.embeddings.rows(GENERAL, task, ranked.frame)
+    assert general is not None, f"{task.name}: a general vector of every user"
+    splits, count = list(protocol.splits(basket.users)), bench.config.studies.items
+    drawn = {
+        (s.repeat, s.fold): Candidates.of(general, basket, s, count) for s in track(splits, f"{task.name}: candidates")
+    }
+    asked = ask(bench, ranked, drawn.values())
+    for setting, vectors in ((ASKED, asked), (ANEW, None)):
+        made = {
+            (s.repeat, s.fold): reranked(basket, s, drawn[s.repeat, s.fold], vectors)
+            for s in track(splits, f"{task.name}: {setting}")
+        }
+        found[OURS, setting] = judge_splits(OURS, task, basket, protocol, lambda s, made=made: made[s.repeat, s.fold])
+    ways = ranked.jobs()
+    rivals = [name for name in RIVALS if name in ways]
+    return found | {(name, WHOLE): ways[name].run() for name in track(rivals, f"{task.name}: rivals")}
+
+
+def ask(bench: Bench, ranked: Ranked, drawn: Iterable[Candidates]) -> Asked:
+    """Embed every user under the question about each of its candidates, of all splits together, once."""
+    task, basket = ranked.task, ranked.basket
+    users, size = ranked.frame["user"], len(basket.catalogue)
+    pairs = np.unique(np.concatenate([(c.items + size * np.arange(len(c.items))[:, None]).ravel() for c in drawn]))
+    texts = pl.Series(task.questions(ranked.inputs.population))
+    requests = pl.DataFrame(
+        {
+            "user": users.gather(pairs // size),
+            "task": pl.repeat(task.name, len(pairs), eager=True),
+            "context": pl.Series(basket.catalogue).gather(pairs % size),
+            "instruction": texts.gather(pairs % size),
+            "hides": pl.Series([task.hides] * len(pairs), dtype=pl.List(pl.String)),
+            "pair": pairs,
+        }
+    )
+    table = bench.embed(bench.parts, bench.tables, requests).filter(pl.col("method") == OURS)
+    found = requests.join(table, on=["user", "context"], how="left", maintain_order="left")
+    return Asked(pairs, found["vector"].to_numpy(), size)
+
+
+def reranked(basket: Basket, split: Split, drawn: Candidates, asked: Asked | None) -> np.ndarray:
+    """Scores [test, m] of the candidates by one logistic regression over training users' pairs; -inf elsewhere.
+
+    It reads the candidates' log odds, the item's among training users and, if given, the vector under its question.
+    """
+    rate = log_odds(basket.happened[split.train].mean(axis=0)).astype(np.float32)
+    parts = [drawn.odds[..., None], rate[drawn.items][..., None]]
+    x = np.concatenate(parts if asked is None else [*parts, asked.of(drawn.items)], axis=-1)
+    y, kept = np.take_along_axis(basket.relevant, drawn.items, axis=1), np.isfinite(drawn.odds)
+    taught, shown = kept[split.train], kept[split.test]
+    inner = np.broadcast_to(split.inner[:, None], taught.shape)[taught]
+    labels = y[split.train][taught].astype(np.float32)
+    logits, _ = probe_logistic(x[split.train][taught], labels, x[split.test][shown], inner)
+    scores = np.full((len(split.test), basket.seen.shape[1]), -np.inf)
+    users, columns = np.nonzero(shown)
+    scores[users, drawn.items[split.test][users, columns]] = logits
+    return scores
+
+
+def _study(judged: dict[str, Found], count: int, notes: list[str]) -> Study:
+    made: list[StudyRow] = []
+    ways = list(dict.fromkeys(way for found in judged.values() for way in found))
+    size = {task: next(iter(found.values())).n for task, found in judged.items()}
+    for metric in METRICS:
+        draws = {way: {t: found[way].draws[metric] for t, found in judged.items() if way in found} for way in ways}
+        mine = draws[OURS, ASKED]
+        for method, setting in ways:
+            made += rows(draws[method, setting], method, setting, metric, size)
+        for method, setting in (way for way in ways if way != (OURS, ASKED)):
+            other = draws[method, setting]
+            gap = minus({task: mine[task] for task in other}, other)
+            against = method if method != OURS else setting
+            made += rows(gap, OURS, ASKED, f"{metric}_difference", size, against)
+    return Study(
+        name="item_by_item",
+        title="Items asked about one by one",
+        question="Does asking about each item rank better than one vector for all of them?",
+        answer=" ".join(_answer(task, found) for task, found in judged.items()),
+        varied="what is asked",
+        rows=made,
+        notes=[
+            f"The {count} items that a ridge probe on the general vector puts first for a user are asked about; one "
+            "logistic regression for all items reads the vector, the first probe's log odds and the item's own among "
+            "training users. The control does without the vector.",
+            *notes,
+        ],
+    )
+
+
+def _answer(task: str, found: Found) -> str:
+    asked = found[OURS, ASKED].draws[METRICS[0]]
+    parts = [
+        f"{gain(asked - judged.draws[METRICS[0]])} against {words}"
+        for way, words in (
+            ((GENERAL, WHOLE), "one general vector"),
+            ((OURS, ANEW), "the same items not asked about"),
+            (("two_stage", WHOLE), "two stages"),
+        )
+        if (judged := found.get(way)) is not None
+    ]
+    return f"{task}: NDCG@10 is {said(asked)} when each item is asked about, {', '.join(parts)}."
