@@ -27,6 +27,7 @@ CLONE = Path("build") / "reproduce"
 COMMITTED = Path("docs") / "results.json"
 KEY = ("task", "method", "metric")
 FIELDS = (*KEY, "value", "low", "high")
+IN_TABLE = "item_by_item"  # a study with a row of its own in the README's table
 ROUNDING = 1e-6  # figures are written with six digits
 
 Row = dict[str, Any]
@@ -142,14 +143,19 @@ def share_cache(root: Path, clone: Path) -> None:
 
 
 def main_rows(results: Path) -> list[Row]:
-    """The primary metric of every method and task with all labels, from an evaluation.json. Raises DataError."""
-    from instructue.evaluation.results import MACRO, PRIMARY, parse_results
+    """The primary metric of every method and task with all labels, and what the study IN_TABLE found of ours, from
+    an evaluation.json. Raises DataError."""
+    from instructue.evaluation.results import MACRO, OURS, PRIMARY, parse_results
 
     if not results.is_file():
         raise DataError(f"{results} is not there; the evaluation has not run")
-    rows = parse_results(json.loads(results.read_text(encoding="utf-8"))).rows
-    kept = [r for r in rows if r.labels == "all" and r.metric == PRIMARY[r.family] and r.task != MACRO]
-    return [{name: getattr(r, name) for name in FIELDS} for r in kept if r.value is not None]
+    parsed = parse_results(json.loads(results.read_text(encoding="utf-8")))
+    kept = [r for r in parsed.rows if r.labels == "all" and r.metric == PRIMARY[r.family] and r.task != MACRO]
+    found = [{name: getattr(r, name) for name in FIELDS} for r in kept if r.value is not None]
+    studied = [row for study in parsed.studies if study.name == IN_TABLE for row in study.rows]
+    for row in (r for r in studied if r.method == OURS and r.metric in PRIMARY.values() and r.task != MACRO):
+        found.append({name: getattr(row, name) for name in FIELDS} | {"method": f"{OURS}, {row.setting}"})
+    return found
 
 
 def read_committed(path: Path) -> list[Row]:

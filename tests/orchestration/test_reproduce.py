@@ -69,7 +69,7 @@ def results(tmp_path: Path) -> Path:
 
 def test_the_committed_variant_runs_every_study_on_all_users():
     config = load_config(ROOT / "params.yaml", reproduce.VARIANT)
-    assert set(config.studies.run) == {"following", "robustness", "losses", "unseen_users", "taught"}
+    assert set(config.studies.run) == {"following", "robustness", "item_by_item", "losses", "unseen_users", "taught"}
     assert config.studies.users == 0 and config.studies.noise == [0.0, 0.2, 0.4, 0.6, 0.8]
     plain = load_config(ROOT / "params.yaml")
     # What the README's table comes from is left as it is.
@@ -132,6 +132,31 @@ def test_only_primary_figures_of_single_tasks_are_kept(results):
     assert kept == [("coffee", OURS, 0.82), ("coffee", "tfidf_lr", 0.78)]
     with pytest.raises(DataError, match="is not there"):
         reproduce.main_rows(results.with_name("none.json"))
+
+
+def test_items_asked_about_one_by_one_count_among_the_figures(results):
+    raw = json.loads(results.read_text())
+    told = {
+        "task": "R_all",
+        "method": OURS,
+        "setting": "asked",
+        "metric": "ndcg@10",
+        "value": 0.5,
+        "low": 0.4,
+        "high": 0.6,
+    }
+    others = [
+        {"metric": "hr@10"},
+        {"method": "ease"},
+        {"task": "macro"},
+        {"metric": "ndcg@10_difference", "baseline": "ease"},
+    ]
+    words = {"title": "t", "question": "q", "answer": "a", "varied": "v"}
+    studies = {"item_by_item": [told, *(told | other for other in others)], "another": [told]}
+    raw["studies"] = [words | {"name": name, "rows": rows} for name, rows in studies.items()]
+    results.write_text(json.dumps(raw))
+    found = [row["method"] for row in reproduce.main_rows(results)]
+    assert found == [OURS, "tfidf_lr", f"{OURS}, asked"]
 
 
 def test_accepted_figures_come_out_within_themselves(results, tmp_path, capsys):
