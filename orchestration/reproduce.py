@@ -146,15 +146,17 @@ def main_rows(results: Path) -> list[Row]:
     """The primary metric of every method and task with all labels, and what the study IN_TABLE found of ours, from
     an evaluation.json. Raises DataError."""
     from instructue.evaluation.results import MACRO, OURS, PRIMARY, parse_results
+    from instructue.evaluation.studies.items import WHOLE
 
     if not results.is_file():
         raise DataError(f"{results} is not there; the evaluation has not run")
     parsed = parse_results(json.loads(results.read_text(encoding="utf-8")))
     kept = [r for r in parsed.rows if r.labels == "all" and r.metric == PRIMARY[r.family] and r.task != MACRO]
     found = [{name: getattr(r, name) for name in FIELDS} for r in kept if r.value is not None]
-    studied = [row for study in parsed.studies if study.name == IN_TABLE for row in study.rows]
+    studied = [r for s in parsed.studies if s.name == IN_TABLE for r in s.rows if r.value is not None]
     for row in (r for r in studied if r.method == OURS and r.metric in PRIMARY.values() and r.task != MACRO):
-        found.append({name: getattr(row, name) for name in FIELDS} | {"method": f"{OURS}, {row.setting}"})
+        if row.setting != WHOLE:  # stands above already
+            found.append({name: getattr(row, name) for name in FIELDS} | {"method": f"{OURS}, {row.setting}"})
     return found
 
 

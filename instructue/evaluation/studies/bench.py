@@ -97,18 +97,23 @@ class Bench:
             self.known |= dict(zip(missing, self.encoder.encode(missing), strict=True))
 
     def embed(
-        self, parts: Parts, tables: Tables, requests: pl.DataFrame, model: ModelConfig | None = None
+        self,
+        parts: Parts,
+        tables: Tables,
+        requests: pl.DataFrame,
+        model: ModelConfig | None = None,
+        batch: int | None = None,
     ) -> pl.DataFrame:
         """Embed requests (user, task, context, instruction, hides) and their users in general, as embed.embed does.
 
-        model: what `parts` are of, where it is not the project's.
+        model: what `parts` are of, where it is not the project's. batch: users per pass, where not as in params.yaml.
 
         Returns user, task, context, method (instructue or instructue_general), vector.
         """
         self.encode(requests["instruction"].unique().to_list())
         at = tables.histories.with_row_index("position").filter(pl.col("split") == "evaluation")
         rows = requests.join(at.select("user", "position"), on="user").with_row_index("request")
-        jobs = make_jobs(rows, self.config.embeddings.batch_users)
+        jobs = make_jobs(rows, batch or self.config.embeddings.batch_users)
         config = self.config if model is None else self.config.model_copy(update={"model": model})
         return pl.concat(embed_jobs(parts, config, rows, jobs, self.known, OURS, GENERAL))
 

@@ -1,13 +1,14 @@
 """Ranking by asking: a user's leading items are asked about one by one, and one linear probe ranks the vectors.
 
-Candidates come from a ridge probe on the general vector, out of fold as in the two-stage ranker. Nothing but
-embeddings and the items' rates among training users is looked at.
+Candidates come from a ridge probe on the general vector; they and the items' rates are out of fold for the users whom
+the ranker learns from, as in the two-stage ranker. Nothing but embeddings and rates is looked at.
 
 Legend: n users, m items, C candidates per user, X pairs of user and item that were asked about, E embedding width.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -23,37 +24,41 @@ from instructue.evaluation.probe import probe_logistic
 from instructue.evaluation.protocol import Protocol, Split
 from instructue.evaluation.ranked import Ranked
 from instructue.evaluation.recommendation import Basket, judge_splits
-from instructue.evaluation.results import GENERAL, OURS, Study, StudyRow
+from instructue.evaluation.results import GENERAL, MACRO, OURS, Study, StudyRow
 from instructue.evaluation.studies.bench import Bench
-from instructue.evaluation.studies.figures import gain, minus, rows, said
+from instructue.evaluation.studies.figures import Draws, gain, minus, rows, said
 from instructue.evaluation.studies.judging import named
 from instructue.evaluation.tasks import TaskSpec, requests_for
 from instructue.evaluation.vectors import Embeddings
 from instructue.progress import track
 
 ASKED, ANEW, WHOLE = "items asked about one by one", "the same items, not asked about", "all items at once"
-RIVALS = ("own_frequency", "recent_frequency", "ease", "two_stage")
+RIVALS = ("adoption_rate", "own_frequency", "recent_frequency", "ease", "two_stage")
 METRICS = ("ndcg@10", "hr@10")
 LEAST = 1e-3  # a lower rate counts as this, so that log odds stay finite
+MOST_SEGMENTS, BLOCK = 4096, 512  # of a forward pass; users whose vectors are held twice
 Found = dict[tuple[str, str], Judged]  # (method, setting) -> how it did
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """Of one split: the items [n, C] that each user's scores put first, and the log odds [n, C] that they give;
-    minus infinity where fewer may be shown."""
+    """Of one split, [n, C] each: the items that a user's scores put first, and as log odds what these scores (minus
+    infinity where fewer may be shown) and other users' doings (repeats included) give them."""
 
     items: np.ndarray
     odds: np.ndarray
+    rate: np.ndarray
 
     @classmethod
     def of(cls, x: np.ndarray, basket: Basket, split: Split, count: int) -> "Candidates":
         """By a ridge probe on x [n, E]; no user's own labels enter."""
         scores = outside(split, basket, lambda taught, asked: probe_scores(x, basket, split, taught, asked))
+        rate = outside(split, basket, lambda taught, asked: basket.happened[taught].mean(axis=0)[None])
         scores[basket.seen] = -np.inf
         items = top_items(scores, count)
-        found = np.take_along_axis(scores, items, axis=1)
-        return cls(items, np.where(np.isfinite(found), log_odds(found), -np.inf).astype(np.float32))
+        found, rate = (np.take_along_axis(values, items, axis=1) for values in (scores, rate))
+        odds = np.where(np.isfinite(found), log_odds(found), -np.inf)
+        return cls(items, odds.astype(np.float32), log_odds(rate).astype(np.float32))
 
 
 @dataclass(frozen=True)
@@ -78,10 +83,10 @@ def item_by_item(bench: Bench) -> list[Study]:
     """One study over the ranking tasks that say how one item is asked about (`each`), on studies.users."""
     population, protocol = bench.sample, bench.protocol(bench.sample)
     judged: dict[str, Found] = {}
-    notes = []
+    notes, fewest = [], 4 * max(bench.config.evaluation.folds, 2 * bench.config.evaluation.inner_folds)
     for task in (task for task in bench.chosen if task.each is not None):
         ranked = _ranked(bench, task, population, protocol)
-        if len(ranked.basket.users) < 4 * bench.config.evaluation.folds:
+        if len(ranked.basket.users) < fewest:
             notes.append(f"{task.name}: only {len(ranked.basket.users)} users have a relevant item; left out")
         else:
             judged[task.name] = _judge(bench, ranked)
@@ -121,31 +126,30 @@ def _judge(bench: Bench, ranked: Ranked) -> Found:
 def ask(bench: Bench, ranked: Ranked, drawn: Iterable[Candidates]) -> Asked:
     """Embed every user under the question about each of its candidates, of all splits together, once."""
     task, basket = ranked.task, ranked.basket
-    users, size = ranked.frame["user"], len(basket.catalogue)
+    size = len(basket.catalogue)
     pairs = np.unique(np.concatenate([(c.items + size * np.arange(len(c.items))[:, None]).ravel() for c in drawn]))
-    texts = pl.Series(task.questions(ranked.inputs.population))
-    requests = pl.DataFrame(
-        {
-            "user": users.gather(pairs // size),
-            "task": pl.repeat(task.name, len(pairs), eager=True),
-            "context": pl.Series(basket.catalogue).gather(pairs % size),
-            "instruction": texts.gather(pairs % size),
-            "hides": pl.Series([task.hides] * len(pairs), dtype=pl.List(pl.String)),
-            "pair": pairs,
-        }
-    )
-    table = bench.embed(bench.parts, bench.tables, requests).filter(pl.col("method") == OURS)
-    found = requests.join(table, on=["user", "context"], how="left", maintain_order="left")
-    return Asked(pairs, found["vector"].to_numpy(), size)
+    questions, names = pl.Series(task.questions(ranked.inputs.population)), pl.Series(basket.catalogue)
+    vectors = np.zeros((len(pairs), bench.parts.model.shape.dim), np.float32)
+    most = int(np.bincount(pairs // size).max(initial=1))
+    batch = max(1, min(bench.config.embeddings.batch_users, MOST_SEGMENTS // most))
+    for start in range(0, len(basket.users), BLOCK):
+        block = slice(*np.searchsorted(pairs, [start * size, (start + BLOCK) * size]))
+        users, items = ranked.frame["user"].gather(pairs[block] // size), pairs[block] % size
+        requests = pl.DataFrame({"user": users, "context": names.gather(items), "instruction": questions.gather(items)})
+        hides = pl.lit(task.hides, dtype=pl.List(pl.String))
+        asked = requests.with_columns(task=pl.lit(task.name), hides=hides)
+        table = bench.embed(bench.parts, bench.tables, asked, batch=batch).filter(pl.col("method") == OURS)
+        found = requests.join(table, on=["user", "context"], how="left", maintain_order="left")
+        vectors[block] = found["vector"].to_numpy()
+    return Asked(pairs, vectors, size)
 
 
 def reranked(basket: Basket, split: Split, drawn: Candidates, asked: Asked | None) -> np.ndarray:
     """Scores [test, m] of the candidates by one logistic regression over training users' pairs; -inf elsewhere.
 
-    It reads the candidates' log odds, the item's among training users and, if given, the vector under its question.
+    It reads the candidates' two log odds and, if given, the vector under the question about the item.
     """
-    rate = log_odds(basket.happened[split.train].mean(axis=0)).astype(np.float32)
-    parts = [drawn.odds[..., None], rate[drawn.items][..., None]]
+    parts = [drawn.odds[..., None], drawn.rate[..., None]]
     x = np.concatenate(parts if asked is None else [*parts, asked.of(drawn.items)], axis=-1)
     y, kept = np.take_along_axis(basket.relevant, drawn.items, axis=1), np.isfinite(drawn.odds)
     taught, shown = kept[split.train], kept[split.test]
@@ -166,12 +170,12 @@ def _study(judged: dict[str, Found], count: int, notes: list[str]) -> Study:
         draws = {way: {t: found[way].draws[metric] for t, found in judged.items() if way in found} for way in ways}
         mine = draws[OURS, ASKED]
         for method, setting in ways:
-            made += rows(draws[method, setting], method, setting, metric, size)
-        for method, setting in (way for way in ways if way != (OURS, ASKED)):
-            other = draws[method, setting]
-            gap = minus({task: mine[task] for task in other}, other)
-            against = method if method != OURS else setting
-            made += rows(gap, OURS, ASKED, f"{metric}_difference", size, against)
+            found = draws[method, setting]
+            made += _rows(found, judged, method, setting, metric, size)
+            if (method, setting) != (OURS, ASKED):
+                gap = minus({task: mine[task] for task in found}, found)
+                against = method if method != OURS else setting
+                made += _rows(gap, judged, OURS, ASKED, f"{metric}_difference", size, against)
     return Study(
         name="item_by_item",
         title="Items asked about one by one",
@@ -181,11 +185,16 @@ def _study(judged: dict[str, Found], count: int, notes: list[str]) -> Study:
         rows=made,
         notes=[
             f"The {count} items that a ridge probe on the general vector puts first for a user are asked about; one "
-            "logistic regression for all items reads the vector, the first probe's log odds and the item's own among "
-            "training users. The control does without the vector.",
+            "logistic regression for all items reads the vector, the first probe's log odds and the item's among other "
+            "users, repeats included. The control does without the vector.",
             *notes,
         ],
     )
+
+
+def _rows(draws: Draws, judged: dict[str, Found], *more: Any) -> list[StudyRow]:
+    """As figures.rows, but an average over tasks only of what ran on all of them."""
+    return [row for row in rows(draws, *more) if row.task != MACRO or len(draws) == len(judged)]
 
 
 def _answer(task: str, found: Found) -> str:

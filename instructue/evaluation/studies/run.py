@@ -30,6 +30,8 @@ CLAIMS: dict[str, Callable[[Bench, Trials], list[Study]]] = {
     "transfer": transfer,
 }
 
+NEEDS = {"item_by_item": "no ranking task with enough users says how one item is asked about (`each`, docs/tasks.md)"}
+
 
 def run_studies(config: Config, paths: Paths) -> StageReport:
     """Run the claims of studies.run in the order of CLAIMS. Raises DataError if an earlier stage has not run."""
@@ -42,7 +44,8 @@ def run_studies(config: Config, paths: Paths) -> StageReport:
             continue
         made = make(bench, trials)
         if not made:
-            notes.append(f"{claim}: no task of this data set can be used for it; left out")
+            needs = NEEDS.get(claim, "no task of this data set can be used for it")
+            notes.append(f"{claim}: {needs}; left out")
         found += made
     write_studies(paths.studies_report, found)
     return StageReport(

@@ -79,7 +79,7 @@ def test_the_scored_users_labels_are_not_looked_at_and_those_of_others_are(shop)
     assert (others[0] != candidates).any() and (others[1] != scores).any()
 
 
-def test_a_training_users_own_labels_do_not_choose_its_candidates(shop):
+def test_a_training_users_own_labels_do_not_enter_its_candidates_and_rates(shop):
     basket, split, x, _ = shop
     user = split.train[0]
     relevant = basket.relevant.copy()

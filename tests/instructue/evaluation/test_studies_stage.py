@@ -80,7 +80,7 @@ def test_noise_curves_begin_at_no_noise_and_changes_are_paired(made):
     assert {r.method: r.value for r in clean} == {m: v for (m, s), v in curve.items() if s == 0.0}
 
 
-def test_items_are_asked_about_with_the_vectors_of_their_own_questions(project, made):
+def test_items_are_asked_about_with_the_vectors_of_their_own_questions(project, made, monkeypatch):
     config, paths = project
     bench = Bench(config, paths)
     (task,) = [task for task in bench.chosen if task.each]
@@ -89,14 +89,17 @@ def test_items_are_asked_about_with_the_vectors_of_their_own_questions(project, 
     assert {"own_frequency", "ease", "two_stage"} <= {r.method for r in rows}
     ranked = items._ranked(bench, task, bench.sample, bench.protocol(bench.sample))
     item = len(ranked.basket.catalogue) // 2
-    one = items.Candidates(np.full((len(ranked.frame), 1), item), np.zeros((len(ranked.frame), 1), np.float32))
-    asked = items.ask(bench, ranked, [one, one])
-    assert len(asked.pairs) == len(ranked.frame)
+    rate = np.zeros((len(ranked.frame), 1), np.float32)
+    one, other = (items.Candidates(np.full((len(ranked.frame), 1), i), rate, rate) for i in (item, item + 1))
+    monkeypatch.setattr(items, "BLOCK", 7)
+    asked = items.ask(bench, ranked, [one, other, one])
+    assert len(asked.pairs) == 2 * len(ranked.frame)
     text = f"Will the household buy {ranked.basket.catalogue[item]} within 4 weeks?"
     plain = requests_for([task], bench.sample).with_columns(instruction=pl.lit(text))
     table = bench.embed(bench.parts, bench.tables, plain).filter(pl.col("method") == OURS)
     wanted = ranked.frame.select("user").join(table, on="user", how="left", maintain_order="left")
     np.testing.assert_allclose(asked.of(one.items)[:, 0], wanted["vector"].to_numpy(), atol=2e-2)
+    assert np.abs(asked.of(other.items)[:, 0] - wanted["vector"].to_numpy()).max(axis=1).mean() > 4e-2
 
 
 def test_a_trial_is_trained_once_and_another_setting_is_another_trial(project, made):
