@@ -81,8 +81,9 @@ def draw_dots(
     ax.set_ylim(len(lines) - 0.5, -0.5)
     for y, line in enumerate(lines):
         _names(ax, y, line, signed if differences else number)
+        apart = min(0.22, 0.8 / max(len(line.dots) - 1, 1))  # all within the line's own room
         for i, dot in enumerate(line.dots):
-            _dot(ax, y + (i - (len(line.dots) - 1) / 2) * 0.22, dot)
+            _dot(ax, y + (i - (len(line.dots) - 1) / 2) * apart, dot)
     if differences:
         ax.axvline(0, color=COLOURS["ink"], lw=1.2, zorder=2)
         ends = [end for line in lines for d in line.dots for end in (d.value, d.low, d.high) if end is not None]

@@ -32,7 +32,7 @@ from instructue.evaluation.tasks import TaskSpec, requests_for
 from instructue.evaluation.vectors import Embeddings
 from instructue.progress import track
 
-ASKED, ANEW, WHOLE = "items asked about one by one", "the same items, not asked about", "all items at once"
+ASKED, ANEW, WHOLE = "asked one by one", "same items, not asked", "all at once"
 RIVALS = ("adoption_rate", "own_frequency", "recent_frequency", "ease", "two_stage")
 METRICS = ("ndcg@10", "hr@10")
 LEAST = 1e-3  # a lower rate counts as this, so that log odds stay finite

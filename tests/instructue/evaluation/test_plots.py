@@ -97,6 +97,21 @@ def test_dot_labels_neither_overlap_nor_leave_the_figure():
         assert not _overlaps(figure)
 
 
+@pytest.mark.parametrize("count", [1, 2, 6])
+def test_all_dots_of_a_line_are_seen_whole(count):
+    from matplotlib.figure import Figure
+
+    lines = [Dots("a line", [Dot(str(i), i, 0.7, 0.6, 0.9) for i in range(count)])] * 2
+    with drawing.styled():
+        height = dots_height(lines)
+        ax = Figure(figsize=(5, height / 72)).add_axes((0.45, 34 / height, 0.4, 1 - 58 / height))
+        draw_dots(ax, "Prediction", lines, "AUC")
+    places = sorted(line.get_ydata()[0] for line in ax.lines if line.get_marker() not in ("None", ""))
+    points = (height - 58) / len(lines)  # of one line's room
+    assert len(places) == 2 * count and (places[0] + 0.5) * points > 3
+    assert all((b - a) * points > 5 for a, b in zip(places, places[1:], strict=False))
+
+
 def test_forest_shows_general_untrained_and_the_four_strongest():
     entries = forest_entries(parse_results(everything()), "prediction")
     first = [entry[1].baseline for entry in entries[1:7] if not isinstance(entry, str)]
