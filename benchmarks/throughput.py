@@ -9,11 +9,12 @@ sequence of its own, [history][instruction][<USER>](answer), padded to what para
 on every event's text, for every sequence anew; transformers' own forward takes the batch with a mask.
 Its instruction sees the history, where ours is read once for all; its evidence stays zero.
 Which history: the very soft tokens of our rows (windows, telling texts, attributes, retrieved), so that its language
-model does the same work per sequence; an event's text is encoded even if another event has the same, as the windows
-pool all events. Four things are granted to it: texts are sorted by length and encoded in our dtype; its windows pool
-text vectors before the source's encoder runs, where the reference runs the encoder on each event; the language model's
-head runs on answers' tokens alone; in embedding LoRA is added to the weights. It is measured on few users, those in
-the middles of equal blocks by number of events, and compared per user or triplet.
+model reads the same per sequence (in all layers, where ours leaves out what nobody reads of the last); an event's
+text is encoded even if another event has the same, as the windows pool all events. Four things are granted to it:
+texts are sorted by length and encoded in our dtype; its windows pool text vectors before the source's encoder runs,
+where the reference runs the encoder on each event; the language model's head runs on answers' tokens alone; in
+embedding LoRA is added to the weights. It is measured on few users, those in the middles of equal blocks by number of
+events, and compared per user or triplet.
 
 Two further degrees say where the difference comes from: `texts_once_a_user` encodes the texts once for all
 instructions of a user, `separate` has all text vectors cached, as ours: what remains is packing. The

@@ -1,7 +1,8 @@
 """How many floating-point operations a pass of the user model must do, counted from sizes alone.
 
 Counted: the matrix products of the language model's layers, attention over the pairs of places that may see each
-other (half a square, not a whole one), the sources' encoders and adapters, the summary that <USER> starts from and
+other (half a square, not a whole one), of the last layer only keys and values and what follows for tokens whose state
+is read, the sources' encoders and adapters, the summary that <USER> starts from and
 the language model's head where an answer's token is predicted. A multiplication with its addition is two operations.
 Only useful work counts: no padding, and in embedding no LoRA, as its update could be added to the weights beforehand.
 Not counted, all far below a hundredth: norms, rotations, softmax, the embedding's and the answers' small heads, the
@@ -34,17 +35,21 @@ class Sizes:
     summary_in: int
 
     def _matrices(self) -> list[tuple[int, int]]:
-        """(in, out) of each matrix of one layer: q, k, v, o, gate, up, down."""
+        """(in, out) of each matrix of one layer: k, v, q, o, gate, up, down."""
         D, M, q, kv = self.width, self.feed_forward, self.heads * self.head_width, self.kv_heads * self.head_width
-        return [(D, q), (D, kv), (D, kv), (q, D), (D, M), (D, M), (M, D)]
+        return [(D, kv), (D, kv), (D, q), (q, D), (D, M), (D, M), (M, D)]
 
-    @property
-    def layer_weights(self) -> int:
-        return sum(i * o for i, o in self._matrices())
+    def frozen(self, tokens: int, read: int) -> int:
+        """Weights that tokens meet in all layers; in the last only `read` of them meet more than keys and values."""
+        return self._met([i * o for i, o in self._matrices()], tokens, read)
 
-    @property
-    def lora_weights(self) -> int:
-        return sum(self.lora_rank * (i + o) for i, o in self._matrices())
+    def trained(self, tokens: int, read: int) -> int:
+        """LoRA's, in the same way."""
+        return self._met([self.lora_rank * (i + o) for i, o in self._matrices()], tokens, read)
+
+    def _met(self, weights: list[int], tokens: int, read: int) -> int:
+        of_all, of_read = sum(weights[:2]), sum(weights[2:])
+        return tokens * (self.layers * of_all + (self.layers - 1) * of_read) + read * of_read
 
     @property
     def encoder_inner_weights(self) -> int:
@@ -58,35 +63,43 @@ class Sizes:
 
 @dataclass
 class Work:
-    """What a pass must go through: tokens, pairs of places that see each other, soft tokens, histories' summaries,
-    answer tokens predicted."""
+    """What a pass must go through: tokens, those whose last state is read, pairs of places that see each other in all
+    layers but the last and in the last, soft tokens, histories' summaries, answer tokens predicted."""
 
     tokens: int = 0
+    read: int = 0
     pairs: int = 0
+    read_pairs: int = 0
     soft: int = 0
     summaries: int = 0
     predicted: int = 0
 
 
-def packed_work(prefix: int, histories: int, instructions: Iterable[int], segments: Iterable[tuple[int, int]]) -> Work:
+def packed_work(
+    prefix: int, histories: int, instructions: Iterable[int], segments: Iterable[tuple[int, int, int]]
+) -> Work:
     """Histories of `prefix` tokens, distinct instructions by their tokens, and segments, each (instruction's tokens,
-    own tokens): the own ones (retrieved, <USER>, answer) see history, instruction and each other causally.
+    retrieved tokens, tokens read): the latter two (<USER> and the answer are read) see history, instruction and each
+    other causally.
     """
-    work = Work(histories * prefix, histories * _triangle(prefix), 0, histories, 0)
+    work = Work(tokens=histories * prefix, pairs=histories * _triangle(prefix), summaries=histories)
     for instruction in instructions:
         work.tokens += instruction
         work.pairs += _triangle(instruction)
-    for instruction, own in segments:
-        work.tokens += own
-        work.pairs += own * (prefix + instruction) + _triangle(own)
+    for instruction, retrieved, read in segments:
+        own = retrieved + read
+        pairs = own * (prefix + instruction) + _triangle(own)
+        work.tokens, work.read = work.tokens + own, work.read + read
+        work.pairs += pairs
+        work.read_pairs += pairs - retrieved * (prefix + instruction) - _triangle(retrieved)
     return work
 
 
 def forward_flops(sizes: Sizes, work: Work) -> int:
     """Operations of an embedding pass (with the head's, where answer tokens are predicted)."""
     return (
-        2 * work.tokens * sizes.layers * sizes.layer_weights
-        + 4 * work.pairs * sizes.layers * sizes.heads * sizes.head_width
+        2 * sizes.frozen(work.tokens, work.read)
+        + 4 * _seen(sizes, work)
         + 2 * work.soft * sizes.encoder_weights
         + 2 * work.summaries * sizes.summary_in * sizes.width
         + 2 * work.predicted * sizes.width * sizes.vocabulary
@@ -96,12 +109,18 @@ def forward_flops(sizes: Sizes, work: Work) -> int:
 def training_flops(sizes: Sizes, work: Work) -> int:
     """Operations of one forward and backward pass: LoRA, encoders and summary trained, all else frozen."""
     return (
-        work.tokens * sizes.layers * (4 * sizes.layer_weights + 6 * sizes.lora_weights)
-        + 12 * work.pairs * sizes.layers * sizes.heads * sizes.head_width
+        4 * sizes.frozen(work.tokens, work.read)
+        + 6 * sizes.trained(work.tokens, work.read)
+        + 12 * _seen(sizes, work)
         + work.soft * (4 * sizes.encoder_weights + 2 * sizes.encoder_inner_weights)
         + 6 * work.summaries * sizes.summary_in * sizes.width
         + 4 * work.predicted * sizes.width * sizes.vocabulary
     )
+
+
+def _seen(sizes: Sizes, work: Work) -> int:
+    """Numbers that all queries meet in all heads and layers."""
+    return ((sizes.layers - 1) * work.pairs + work.read_pairs) * sizes.heads * sizes.head_width
 
 
 def _triangle(n: int) -> int:

@@ -58,7 +58,7 @@ def embedding_work(
 ) -> Work:
     """What embedding `examples` under `questions` needs; a batch reads each question once."""
     lengths = [len(parts.packer.tokens_of(q)[: network.instruction_tokens]) for q in questions]
-    segments = [(length, network.retrieved + 1) for length in lengths] * len(examples)
+    segments = [(length, network.retrieved, 1) for length in lengths] * len(examples)
     read = lengths * -(-len(examples) // batch)
     work = packed_work(parts.model.shape.prefix, len(examples), read, segments)
     work.soft = _soft_tokens(parts.features, network, examples, len(questions), None)
@@ -70,13 +70,13 @@ def training_work(parts: Parts, batches: Batches, step: int) -> Work:
     network, training, tokens_of = batches.config.network, batches.config.training, parts.packer.tokens_of
     examples, rows = batches.plan.examples[step], batches.plan.triplets[step]
     written = round(training.autoregressive_share * rows.shape[1])
-    segments, predicted, read = [(0, 1)] * len(examples), 0, {}
+    segments, predicted, read = [(0, 0, 1)] * len(examples), 0, {}
     for row in rows:
         for place, triplet in enumerate(row):
             told = len(tokens_of(batches.answer[triplet])[: network.answer_tokens]) + 1 if place < written else 0
             text = batches.instruction[triplet]
             instruction = read[text] = len(tokens_of(text)[: network.instruction_tokens])
-            segments.append((instruction, network.retrieved + 1 + told))
+            segments.append((instruction, network.retrieved, 1 + told))
             predicted += told
     work = packed_work(parts.model.shape.prefix, len(examples), read.values(), segments)
     work.predicted = predicted

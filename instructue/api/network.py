@@ -47,6 +47,7 @@ class Grown(Fitted):
 
     scaled_TC: np.ndarray
 
+    @property
     def scaled_map(self) -> np.ndarray:
         return self.scaled_TC
 
@@ -56,7 +57,7 @@ class Grown(Fitted):
         nowhere = np.zeros((new, fitted.map_TC.shape[1]), np.float32)
         idf = np.concatenate([fitted.idf, np.full(new, fitted.idf.max(), np.float32)])
         known = np.concatenate([fitted.known, np.zeros(new, np.float32)])
-        maps = [np.concatenate([m, nowhere]) for m in (fitted.map_TC, fitted.share_TC, fitted.scaled_map())]
+        maps = [np.concatenate([m, nowhere]) for m in (fitted.map_TC, fitted.share_TC, fitted.scaled_map)]
         return Grown(idf, known, *maps[:2], fitted.center_C, fitted.spread_C, maps[2])
 
 

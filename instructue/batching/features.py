@@ -5,6 +5,8 @@ V width of a text vector, F numeric features of a token. Every token, whatever i
 aggregate of events of one source: a text vector and the same F figures.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import scipy.sparse as sp
@@ -64,38 +66,44 @@ class HistoryFeatures:
         """
         from sklearn.decomposition import TruncatedSVD
 
-        width = self.fitted.map_TC.shape[1]
-        seen = np.zeros(len(self.vectors), np.int64)
+        T, width = self.fitted.map_TC.shape
+        seen = np.zeros(T, np.int64)
         for start in range(0, len(examples), 256):
-            seen += np.bincount(self.distinct(examples[start : start + 256]).text, minlength=len(seen))
-        self.fitted.idf = np.log((1 + len(examples)) / (1 + seen)).astype(np.float32)
-        self.fitted.known = (seen > 0).astype(np.float32)
+            seen += np.bincount(self.distinct(examples[start : start + 256]).text, minlength=T)
+        idf, known = np.log((1 + len(examples)) / (1 + seen)).astype(np.float32), (seen > 0).astype(np.float32)
+        self.fitted = replace(Fitted.blank(T, width), idf=idf, known=known)
         if width == 0:
             return
-        views = self._views(self.distinct(examples))
+        views = sp.hstack(self._views(self.distinct(examples)), format="csr")
         solved = TruncatedSVD(min(width, min(views.shape) - 1), random_state=0).fit(views).components_
-        self.fitted.map_TC[:, : len(solved)], self.fitted.share_TC[:, : len(solved)] = np.split(solved.T, 2)
-        raw = views @ np.concatenate([self.fitted.map_TC, self.fitted.share_TC])
-        self.fitted.center_C, self.fitted.spread_C = raw.mean(0), np.maximum(raw.std(0), 1e-6)
+        places_VC = np.zeros((2 * T, width), np.float32)
+        places_VC[:, : len(solved)] = solved.T
+        raw = views @ places_VC
+        center, spread = raw.mean(0), np.maximum(raw.std(0), 1e-6)
+        self.fitted = Fitted(idf, known, places_VC[:T], places_VC[T:], center, spread)
 
-    def _views(self, distinct: "Distinct") -> sp.csr_matrix:
-        """[B, 2T] log count x idf, which says who somebody is, and the root of the count, which says what is bought
-        again; each with unit rows."""
-        shape, views = (len(distinct.bounds) - 1, len(self.vectors)), []
-        for weight in (distinct.weight, np.sqrt(np.expm1(distinct.figures[:, 0]))):
-            matrix = sp.csr_matrix((weight, distinct.text, distinct.bounds), shape=shape)
-            norm = np.sqrt(np.asarray(matrix.multiply(matrix).sum(1))).ravel()
-            views.append(sp.diags((1 / np.maximum(norm, 1e-9)).astype(np.float32)) @ matrix)
-        return sp.hstack(views, format="csr")
+    def _views(self, distinct: Distinct) -> tuple[sp.csr_matrix, sp.csr_matrix]:
+        """Twice [B, T]: log count x idf, which says who somebody is, and the root of the count, which says what is
+        bought again; each with unit rows."""
+        B, length = len(distinct.bounds) - 1, np.diff(distinct.bounds)
+        owner = np.repeat(np.arange(B), length)
 
-    def coordinates(self, distinct: "Distinct") -> np.ndarray:
+        def unit(weight: np.ndarray) -> sp.csr_matrix:
+            size = np.sqrt(np.bincount(owner, weight**2, B)).clip(1e-9)
+            data = (weight / size[owner]).astype(np.float32)
+            return sp.csr_matrix((data, distinct.text, distinct.bounds), shape=(B, len(self.vectors)))
+
+        return unit(distinct.weight), unit(np.sqrt(np.expm1(distinct.figures[:, 0])))
+
+    def coordinates(self, distinct: Distinct) -> np.ndarray:
         """[B, C] each history's place on the map, centred and scaled as the training histories are."""
-        raw = self._views(distinct) @ np.concatenate([self.fitted.map_TC, self.fitted.share_TC])
+        told, bought = self._views(distinct)
+        raw = told @ self.fitted.map_TC + bought @ self.fitted.share_TC
         return ((raw - self.fitted.center_C) / self.fitted.spread_C).astype(np.float32)
 
     def _vectors_of(self, text: np.ndarray) -> np.ndarray:
         """Token vectors: what the text says, then where histories put it (at the text vectors' own scale)."""
-        return np.concatenate([self.vectors[text], self.fitted.scaled_map()[text]], axis=1)
+        return np.concatenate([self.vectors[text], self.fitted.scaled_map[text]], axis=1)
 
     def rows(self, examples: np.ndarray, source: int, hidden: np.ndarray | None = None):
         """Positions of the histories' events of one source, and which history (0..B-1) each belongs to."""
@@ -107,76 +115,76 @@ class HistoryFeatures:
         within = np.arange(length.sum()) - np.repeat(np.cumsum(length) - length, length)
         return np.repeat(start, length) + within, owner
 
-    def _figures(self, group: np.ndarray, groups: int, age: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-        """The F figures of each group of events; group is each event's group number."""
-        count = np.bincount(group, minlength=groups)
-        out = np.zeros((groups, self.width), np.float32)
-        filled = np.maximum(count, 1)
-        out[:, 0] = np.log1p(count)
-        out[:, 1] = np.log1p(np.bincount(group, weights=age <= RECENT_DAYS, minlength=groups))
-        order = np.lexsort((age, group))
-        first = np.flatnonzero(np.r_[True, np.diff(group[order]) > 0]) if len(order) else np.zeros(0, int)
-        present = group[order][first]
-        out[present, 2] = np.log1p(age[order][first])
-        out[present, 3] = np.log1p(age[order][np.r_[first[1:], len(order)] - 1]) if len(order) else 0
-        for column in range(self.columns):
-            out[:, BASE_FEATURES + column] = np.bincount(group, weights=numbers[:, column], minlength=groups) / filled
+    def _events(self, examples: np.ndarray, hidden: np.ndarray | None) -> tuple[np.ndarray, ...]:
+        """Every event of the histories, by source, history and time: history (0..B-1), source, text, age in days,
+        numbers [events, columns]."""
+        parts = [self.rows(examples, s, hidden) for s in range(len(self.events))]
+        owner = np.concatenate([o for _, o in parts])
+        source = np.repeat(np.arange(len(parts)), [len(p) for p, _ in parts])
+        text, time, numbers = (
+            np.concatenate([held[s][p] for s, (p, _) in enumerate(parts)])
+            for held in (self._text, self._time, self._numbers)
+        )
+        return owner, source, text, (self.snapshot[examples][owner] - time) / DAY_US, numbers
+
+    def _figures(self, start: np.ndarray, age: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+        """[groups, F] figures of groups of events that lie one behind the other, each from its start."""
+        out = np.zeros((len(start), self.width), np.float32)
+        if len(start):
+            count = np.diff(start, append=len(age))
+            recent = np.add.reduceat(age <= RECENT_DAYS, start, dtype=np.int64)
+            amounts = count, recent, np.minimum.reduceat(age, start), np.maximum.reduceat(age, start)
+            out[:, : len(amounts)] = np.log1p(np.stack(amounts, axis=1))
+            out[:, BASE_FEATURES:] = np.add.reduceat(numbers, start, dtype=np.float64) / count[:, None]
         return out
+
+    def _means(self, text: np.ndarray, start: np.ndarray, first: np.ndarray) -> np.ndarray:
+        """Mean vectors, rare texts counting more: of events from each start to the next, then of all that belong to
+        the starts from each `first` on to the next."""
+        shape = len(start), len(self.vectors)
+        texts = sp.csr_matrix((self.idf[text] + 1e-3, text, np.append(start, len(text))), shape=shape)
+        parts = texts @ self.vectors, texts @ self.fitted.scaled_map, np.asarray(texts.sum(1))
+        sums = np.concatenate(parts, axis=1)
+        if len(first):
+            sums = np.concatenate([sums, np.add.reduceat(sums, first)])
+        return np.asarray(sums[:, :-1] / sums[:, -1:], np.float32)
 
     def pooled(self, examples: np.ndarray, hidden: np.ndarray | None = None) -> tuple[Tokens, np.ndarray, np.ndarray]:
         """Window tokens and one whole-history token per source.
 
         Returns (tokens, window_BSW, whole_BS): the latter two number each slot's token, -1 where empty.
         """
-        B, W = len(examples), len(self.windows)
-        parts, window_BSW = [], np.full((B, len(self.events), W), -1, np.int64)
-        whole_BS = np.full((B, len(self.names)), -1, np.int64)
-        made = 0
-        for s in range(len(self.events)):
-            position, owner = self.rows(examples, s, hidden)
-            age = (self.snapshot[examples][owner] - self._time[s][position]) / DAY_US
-            window = np.minimum(np.searchsorted(self.windows, age, side="left"), W - 1)
-            for group, slots, where in (
-                (owner * W + window, B * W, window_BSW[:, s].reshape(-1)),
-                (owner, B, whole_BS[:, s]),
-            ):
-                tokens, present = self._pool(s, group, slots, position, age)
-                where[present] = made + np.arange(len(present))
-                if slots == B * W:
-                    tokens.role_N = present % W
-                    window_BSW[:, s] = where.reshape(B, W)
-                parts.append(tokens)
-                made += len(present)
-        return Tokens.join(parts), window_BSW, whole_BS
-
-    def _pool(self, s: int, group: np.ndarray, groups: int, position: np.ndarray, age: np.ndarray):
-        text = self._text[s][position]
-        weight = self.idf[text] + 1e-3
-        counts = sp.csr_matrix((weight, (group, text)), shape=(groups, len(self.vectors)))
-        total = np.asarray(counts.sum(1)).ravel()
-        present = np.flatnonzero(total > 0)
-        counts = counts[present]
-        vectors = (
-            np.concatenate([counts @ self.vectors, counts @ self.fitted.scaled_map()], axis=1) / total[present, None]
-        )
-        figures = self._figures(group, groups, age, self._numbers[s][position])[present]
-        roles = np.full(len(present), self.roles.whole)
-        return Tokens(vectors.astype(np.float32), figures, np.full(len(present), s), roles), present
+        B, S, W = len(examples), len(self.events), len(self.windows)
+        owner, source, text, age, numbers = self._events(examples, hidden)
+        window = np.minimum(np.searchsorted(self.windows, age, side="left"), W - 1)
+        slot = (source * B + owner) * W + window
+        order = np.argsort(slot, kind="stable")
+        slot, text, age, numbers = (x[order] for x in (slot, text, age, numbers))
+        start = np.flatnonzero(np.diff(slot, prepend=-1))
+        slot = slot[start]
+        first = np.flatnonzero(np.diff(slot // W, prepend=-1))  # windows that begin a source of a history
+        vectors = self._means(text, start, first)
+        figures = np.concatenate([self._figures(at, age, numbers) for at in (start, start[first])])
+        window_BSW, whole_BS = np.full((B, S, W), -1, np.int64), np.full((B, len(self.names)), -1, np.int64)
+        window_w, of_window, of_whole = slot % W, slot // W, slot[first] // W
+        window_BSW[of_window % B, of_window // B, window_w] = np.arange(len(start))
+        whole_BS[of_whole % B, of_whole // B] = len(start) + np.arange(len(first))
+        sources = np.concatenate([of_window, of_whole]) // B
+        roles = np.concatenate([window_w, np.full(len(first), self.roles.whole)])
+        return Tokens(vectors, figures, sources, roles), window_BSW, whole_BS
 
     def distinct(self, examples: np.ndarray, hidden: np.ndarray | None = None) -> Distinct:
         """Distinct event texts of each history, over all event sources, with their figures."""
-        parts = [self.rows(examples, s, hidden) for s in range(len(self.events))]
-        owner = np.concatenate([o for _, o in parts])
-        text = np.concatenate([self._text[s][p] for s, (p, _) in enumerate(parts)])
-        time = np.concatenate([self._time[s][p] for s, (p, _) in enumerate(parts)])
-        numbers = np.concatenate([self._numbers[s][p] for s, (p, _) in enumerate(parts)])
-        source = np.repeat(np.arange(len(parts)), [len(p) for p, _ in parts])
-        key, first, group = np.unique(owner * len(self.vectors) + text, return_index=True, return_inverse=True)
-        age = (self.snapshot[examples][owner] - time) / DAY_US
-        figures = self._figures(group, len(key), age, numbers)
+        owner, source, text, age, numbers = self._events(examples, hidden)
+        key = owner * len(self.vectors) + text
+        order = np.argsort(key, kind="stable")
+        key = key[order]
+        start = np.flatnonzero(np.diff(key, prepend=-1))
+        key = key[start]
+        figures = self._figures(start, age[order], numbers[order])
         bounds = np.searchsorted(key, np.arange(len(examples) + 1) * len(self.vectors))
         text = key % len(self.vectors)
-        return Distinct(bounds, text, source[first], figures, figures[:, 0] * self.idf[text])
+        return Distinct(bounds, text, source[order[start]], figures, figures[:, 0] * self.idf[text])
 
     def seen(self, distinct: Distinct) -> tuple[np.ndarray, ...]:
         """The batch's distinct texts [T, V], their distinct values [G, V] and which of these each text holds [T, A], -1

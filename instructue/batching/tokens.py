@@ -5,6 +5,7 @@ C width of the map.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -80,7 +81,8 @@ class Fitted:
         one, nowhere = np.ones(texts, np.float32), np.zeros((texts, width), np.float32)
         return Fitted(one, one.copy(), nowhere, nowhere.copy(), zeros, ones)
 
+    @cached_property
     def scaled_map(self) -> np.ndarray:
         """map_TC at unit mean-square row length, as text vectors have."""
         size = np.sqrt((self.map_TC**2).sum(1).mean()) if self.map_TC.size else 1.0
-        return self.map_TC / max(float(size), 1e-9)
+        return self.map_TC / np.float32(max(float(size), 1e-9))

@@ -6,6 +6,7 @@ lm_head; their layers' parts are `instructue.network.fused`. LoRA: Hu et al. 202
 
 from pathlib import Path
 from types import MethodType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,8 +22,8 @@ LORA_TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", 
 class Backbone(nn.Module):
     """First `layers` layers of a pretrained causal language model, frozen but for LoRA.
 
-    forward(embedded_ND, layout) -> hidden_ND after the final norm. `embed` looks tokens up; `logits` applies
-    the language-model head to chosen hidden states.
+    forward(embedded_ND, layout) -> hidden_XD after the final norm, of the tokens that are read (layout.read_X; all of
+    them where layout.all_read). `embed` looks tokens up; `logits` applies the language-model head to hidden states.
     """
 
     def __init__(self, folder: Path, layers: int, lora_rank: int, dtype: torch.dtype) -> None:
@@ -71,20 +72,14 @@ class Backbone(nn.Module):
 
     def forward(self, embedded_ND: Tensor, layout: Layout, memory: Memory | None = None) -> Tensor:
         decoder = self._causal.model
-        hidden = embedded_ND[None]
-        positions = layout.positions.to(hidden.device)
+        x_ND, positions = embedded_ND, layout.positions.to(embedded_ND.device)
         # Few places differ: their angles are computed once.
-        each = torch.arange(int(positions.max()) + 1, device=hidden.device)[None]
-        rotary = tuple(angles[0].index_select(0, positions) for angles in decoder.rotary_emb(hidden, each))
-        for layer in decoder.layers:
-            hidden = layer(
-                hidden,
-                attention_mask=None,
-                position_embeddings=rotary,
-                layout=layout,
-                memory=memory,
-            )
-        return decoder.norm(hidden).squeeze(0)
+        each = torch.arange(int(positions.max()) + 1, device=x_ND.device)[None]
+        angles = tuple(one[0].index_select(0, positions) for one in decoder.rotary_emb(x_ND[None], each))
+        *layers, last = decoder.layers
+        for layer in layers:
+            x_ND = _layer(layer, x_ND, angles, layout, memory)
+        return decoder.norm(_layer(last, x_ND, angles, layout, memory, None if layout.all_read else layout.read_X))
 
     def logits(self, hidden_ND: Tensor) -> Tensor:
         """[N, X] of every token of the vocabulary."""
@@ -109,3 +104,17 @@ class Backbone(nn.Module):
             missing, unknown = sorted(wanted - set(state))[:3], sorted(set(state) - wanted)[:3]
             raise ConfigError(f"LoRA weights do not fit: missing {missing}, unknown {unknown}")
         peft.set_peft_model_state_dict(self.peft, state)
+
+
+def _layer(
+    layer: Any,
+    x_ND: Tensor,
+    angles: tuple[Tensor, ...],
+    layout: Layout,
+    memory: Memory | None,
+    read_X: Tensor | None = None,
+) -> Tensor:
+    """A decoder's layer of the Llama family; of the rows `read_X` alone where it is given."""
+    attended = layer.self_attn(layer.input_layernorm(x_ND), angles, layout, memory, read_X)
+    x_XD = (x_ND if read_X is None else x_ND.index_select(0, read_X)) + attended
+    return x_XD + layer.mlp(layer.post_attention_layernorm(x_XD))

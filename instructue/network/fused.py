@@ -3,8 +3,8 @@
 Each takes over the `forward` of a module that stays where it was, weights and names included. A pass over all tokens'
 numbers costs a processor as much as a product with them: so rows go through in blocks that its cache holds.
 
-Legend: N tokens, b a block of them, D width of what comes in, O of what goes out, M width inside the feed-forward part,
-R LoRA rank, H query heads, G key/value heads, d head width.
+Legend: N tokens, X those that ask, b a block of them, D width of what comes in, O of what goes out, M width inside the
+feed-forward part, R LoRA rank, H query heads, G key/value heads, d head width.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from instructue.network.packing import Layout, packed_attention
+from instructue.network.packing import Layout, Memory, packed_attention
 
 ROWS = 512  # of a block on a processor
 Sums = Sequence[Tensor] | None  # gradients of A and B, in float32; None where they are not learnt
@@ -221,19 +221,24 @@ def fed_forward(self: Any, x: Tensor) -> Tensor:
     return _FeedForward.apply(x_ND, parts[0].scaling["default"], *own).view(x.shape)
 
 
-def attended(self: Any, hidden_states: Tensor, position_embeddings: tuple[Tensor, Tensor], layout: Layout, **rest: Any):
-    """The Llama family's attention over a packed stream, with the layer's other arguments: `memory` or none counts."""
-    cos_Nd, sin_Nd = position_embeddings
-    x_ND = hidden_states.squeeze(0)
-    q_NHd, k_NGd, v_NGd = (
-        part(x_ND).unflatten(-1, (-1, self.head_dim)) for part in (self.q_proj, self.k_proj, self.v_proj)
-    )
+def attended(
+    self: Any,
+    x_ND: Tensor,
+    angles: tuple[Tensor, Tensor],
+    layout: Layout,
+    memory: Memory | None = None,
+    read_X: Tensor | None = None,
+) -> Tensor:
+    """The Llama family's attention over a packed stream; of the rows `read_X` alone where it is given."""
+    asks_XD, *asks = (x if read_X is None else x.index_select(0, read_X) for x in (x_ND, *angles))
+    parts = (self.q_proj, asks_XD), (self.k_proj, x_ND), (self.v_proj, x_ND)
+    q_XHd, k_NGd, v_NGd = (part(rows).unflatten(-1, (-1, self.head_dim)) for part, rows in parts)
     if hasattr(self, "q_norm"):  # Qwen3
-        q_NHd, k_NGd = self.q_norm(q_NHd), self.k_norm(k_NGd)
-    q_NHd, k_NGd = (_Rotated.apply(x, cos_Nd, sin_Nd) for x in (q_NHd, k_NGd))
-    streams = (x.transpose(0, 1) for x in (q_NHd, k_NGd, v_NGd))
-    out_NHd = packed_attention(*streams, layout, self.scaling, rest.get("memory"), self.layer_idx)
-    return self.o_proj(out_NHd.flatten(1))[None], None
+        q_XHd, k_NGd = self.q_norm(q_XHd), self.k_norm(k_NGd)
+    q_XHd, k_NGd = _Rotated.apply(q_XHd, *asks), _Rotated.apply(k_NGd, *angles)
+    streams = (x.transpose(0, 1) for x in (q_XHd, k_NGd, v_NGd))
+    out_XHd = packed_attention(*streams, layout, self.scaling, memory, self.layer_idx, read_X is not None)
+    return self.o_proj(out_XHd.flatten(1))
 
 
 def normed(self: Any, x: Tensor) -> Tensor:

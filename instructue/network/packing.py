@@ -6,8 +6,11 @@ retrieved, <USER>, perhaps the answer) see that history, that instruction and th
 instruction sees only itself, so that it is computed once for all histories; its positions start at P, a segment's
 behind its instruction's, so the result equals separate passes of one history, one instruction and one segment.
 
+What the last layer makes is read from <USER> on alone. Of all other tokens it makes keys and values, and nothing else.
+
 Legend: B histories, P prefix tokens, U instructions, I longest instruction, K segments a history in a group, S tokens
-a segment, N all tokens, H query heads, G key/value heads, R = H / G, d head width.
+a segment, L of them that ask (all, or those read), N all tokens, X those that ask, H query heads, G key/value heads,
+R = H / G, d head width.
 """
 
 from dataclasses import dataclass, field
@@ -23,14 +26,20 @@ SHORT, SHORT_LEARNT = 64, 200
 
 @dataclass
 class Group:
-    """K segments of S tokens behind each history; which_BK numbers each segment's instruction, -1 for none."""
+    """K segments of S tokens behind each history; which_BK numbers each segment's instruction, -1 for none. Nobody
+    reads what the last layer makes of the first `unread` of them."""
 
     which_BK: Tensor
     length: int
+    unread: int = 0
 
     @property
     def tokens(self) -> int:
         return self.which_BK.numel() * self.length
+
+    @property
+    def read(self) -> int:
+        return self.length - self.unread
 
 
 @dataclass
@@ -43,18 +52,19 @@ class Memory:
 @dataclass
 class Layout:
     """How a stream is made up. lengths_U: tokens of each instruction. remembered: the prefix is not in the stream,
-    its keys and values come from a Memory."""
+    its keys and values come from a Memory. all_read: the last layer makes every token's state, read or not."""
 
     histories: int
     prefix: int
     lengths_U: Tensor
     groups: list[Group]
     remembered: bool = False
+    all_read: bool = False
 
     @staticmethod
     def plain(length: int) -> "Layout":
         """One causal sequence."""
-        return Layout(1, length, torch.zeros(0, dtype=torch.int64), [])
+        return Layout(1, length, torch.zeros(0, dtype=torch.int64), [], all_read=True)
 
     @property
     def history_tokens(self) -> int:
@@ -68,6 +78,19 @@ class Layout:
     def sizes(self) -> list[int]:
         """Tokens of the histories, the instructions and each group, in the stream's order."""
         return [self.history_tokens, self.instruction_tokens, *(group.tokens for group in self.groups)]
+
+    @cached_property
+    def read_sizes(self) -> list[int]:
+        """Tokens of each group whose last hidden state is read."""
+        return [group.which_BK.numel() * group.read for group in self.groups]
+
+    @cached_property
+    def read_X(self) -> Tensor:
+        """Their places in the stream."""
+        places = torch.arange(sum(self.sizes), device=self.lengths_U.device).split(self.sizes)[2:]
+        return torch.cat(
+            [p.view(-1, g.length)[:, g.unread :].flatten() for p, g in zip(places, self.groups, strict=True)]
+        )
 
     @cached_property
     def there_UI(self) -> Tensor:
@@ -111,31 +134,48 @@ class Layout:
 
 
 def packed_attention(
-    q_HNd: Tensor, k_GNd: Tensor, v_GNd: Tensor, layout: Layout, scale: float, memory: Memory | None = None, layer=0
+    q_HXd: Tensor,
+    k_GNd: Tensor,
+    v_GNd: Tensor,
+    layout: Layout,
+    scale: float,
+    memory: Memory | None = None,
+    layer: int = 0,
+    read: bool = False,
 ) -> Tensor:
-    """Attention of a stream; returns [N, H, d]. Exact: equals attention of separate sequences.
+    """Attention of a stream; returns [X, H, d]. Exact: equals attention of separate sequences.
 
-    A memory is filled where the stream holds the histories, and read where layout.remembered.
+    A memory is filled where the stream holds the histories, and read where layout.remembered. read: queries are of
+    layout.read_X alone, else of all tokens.
     """
-    queries, keys, values = (x.split(layout.sizes, dim=1) for x in (q_HNd, k_GNd, v_GNd))
+    keys, values = (x.split(layout.sizes, dim=1) for x in (k_GNd, v_GNd))
+    queries = q_HXd.split([0, 0, *layout.read_sizes] if read else layout.sizes, dim=1)
     parts = []
     if layout.remembered:
         assert memory is not None, "a layout without histories needs the memory of a pass that read them"
         k_BGPd, v_BGPd = memory.layers[layer]
     else:
-        B, P = layout.histories, layout.prefix
-        q_BHPd, k_BGPd, v_BGPd = (x[0].unflatten(1, (B, P)).transpose(0, 1) for x in (queries, keys, values))
-        parts.append(_causal(q_BHPd, k_BGPd, v_BGPd, scale).flatten(0, 1))
+        k_BGPd, v_BGPd = (_rows(x[0], layout) for x in (keys, values))
+        if not read:
+            parts.append(_causal(_rows(queries[0], layout), k_BGPd, v_BGPd, scale).flatten(0, 1))
         if memory is not None:
             memory.layers.append((k_BGPd, v_BGPd))
     k_UGId, v_UGId = None, None
     if layout.instruction_tokens:
-        q_UHId, k_UGId, v_UGId = (_padded(x[1], layout) for x in (queries, keys, values))
-        parts.append(_causal(q_UHId, k_UGId, v_UGId, scale).flatten(0, 1).index_select(0, layout.place_I))
-    for number, group in enumerate(layout.groups):
-        own = (x[2 + number] for x in (queries, keys, values))
-        parts.append(_segments(*own, k_BGPd, v_BGPd, k_UGId, v_UGId, group, layout.blocked[number], scale))
+        k_UGId, v_UGId = (_padded(x[1], layout) for x in (keys, values))
+        if not read:
+            said = _causal(_padded(queries[1], layout), k_UGId, v_UGId, scale)
+            parts.append(said.flatten(0, 1).index_select(0, layout.place_I))
+    for number, (group, blocked) in enumerate(zip(layout.groups, layout.blocked, strict=True), 2):
+        own = queries[number], keys[number], values[number]
+        hidden = blocked[..., group.unread :, :] if read else blocked
+        parts.append(_segments(*own, k_BGPd, v_BGPd, k_UGId, v_UGId, group, hidden, scale))
     return torch.cat(parts)
+
+
+def _rows(x_HNd: Tensor, layout: Layout) -> Tensor:
+    """[B, H, P, d]: the histories' tokens."""
+    return x_HNd.unflatten(1, (layout.histories, layout.prefix)).transpose(0, 1)
 
 
 def _padded(x_HNd: Tensor, layout: Layout) -> Tensor:
@@ -166,7 +206,7 @@ def _future(length: int, device: torch.device) -> Tensor:
 
 
 def _segments(
-    q_HNd: Tensor,
+    q_HXd: Tensor,
     k_GNd: Tensor,
     v_GNd: Tensor,
     k_BGPd: Tensor,
@@ -177,27 +217,27 @@ def _segments(
     blocked: Tensor,
     scale: float,
 ) -> Tensor:
-    """One group's tokens -> [B * K * S, H, d]."""
-    (B, K), S = group.which_BK.shape, group.length
+    """One group's tokens that ask, the last L of each segment -> [B * K * L, H, d]; blocked [B, 1, 1, K, L, I + S]."""
+    (B, K), S, L = group.which_BK.shape, group.length, blocked.shape[-2]
     G, P, d = k_BGPd.shape[1:]
-    R = q_HNd.shape[0] // G
-    q_BGRKSd = (q_HNd * scale).view(G, R, B, K, S, d).permute(2, 0, 1, 3, 4, 5)
+    R = q_HXd.shape[0] // G
+    q_BGRKLd = (q_HXd * scale).view(G, R, B, K, L, d).permute(2, 0, 1, 3, 4, 5)
     # All segments' queries meet the shared history in one product per head: it is never copied per segment.
-    to_history = (q_BGRKSd.reshape(B, G, R * K * S, d) @ k_BGPd.transpose(-1, -2)).view(B, G, R, K, S, P)
+    to_history = (q_BGRKLd.reshape(B, G, R * K * L, d) @ k_BGPd.transpose(-1, -2)).view(B, G, R, K, L, P)
     k_BGKJd, v_BGKJd = (
         _beside(own.view(G, B, K, S, d).permute(1, 0, 2, 3, 4), said, group)
         for own, said in ((k_GNd, k_UGId), (v_GNd, v_UGId))
     )
     J = k_BGKJd.shape[3]
-    q_BGKRSd = q_BGRKSd.transpose(2, 3).reshape(B, G, K, R * S, d)
-    to_own = (q_BGKRSd @ k_BGKJd.transpose(-1, -2)).view(B, G, K, R, S, J).transpose(2, 3)
+    q_BGKRLd = q_BGRKLd.transpose(2, 3).reshape(B, G, K, R * L, d)
+    to_own = (q_BGKRLd @ k_BGKJd.transpose(-1, -2)).view(B, G, K, R, L, J).transpose(2, 3)
     scores = torch.cat([to_history, to_own.masked_fill(blocked[..., -J:], float("-inf"))], dim=-1)
     weights = torch.softmax(scores, dim=-1, dtype=torch.float32).to(v_GNd.dtype)
-    from_history = (weights[..., :P].reshape(B, G, R * K * S, P) @ v_BGPd).view(B, G, R, K, S, d)
-    own_weights = weights[..., P:].transpose(2, 3).reshape(B, G, K, R * S, J)
-    from_own = (own_weights @ v_BGKJd).view(B, G, K, R, S, d).transpose(2, 3)
-    # [B, G, R, K, S, d] -> tokens first, heads in the order of the language model's (g, r).
-    return (from_history + from_own).permute(0, 3, 4, 1, 2, 5).reshape(B * K * S, G * R, d)
+    from_history = (weights[..., :P].reshape(B, G, R * K * L, P) @ v_BGPd).view(B, G, R, K, L, d)
+    own_weights = weights[..., P:].transpose(2, 3).reshape(B, G, K, R * L, J)
+    from_own = (own_weights @ v_BGKJd).view(B, G, K, R, L, d).transpose(2, 3)
+    # [B, G, R, K, L, d] -> tokens first, heads in the order of the language model's (g, r).
+    return (from_history + from_own).permute(0, 3, 4, 1, 2, 5).reshape(B * K * L, G * R, d)
 
 
 def _beside(own_BGKSd: Tensor, said_UGId: Tensor | None, group: Group) -> Tensor:

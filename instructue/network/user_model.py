@@ -108,17 +108,18 @@ class UserModel(nn.Module):
         start_BD = self._user_start(soft_ND, pack)
         figures = [self.evidence(pack, group.which_BK) for group in pack.groups]
         groups_BKSD = [self._segments(soft_ND, *g, start_BD) for g in zip(pack.groups, figures, strict=True)]
-        groups = [Group(g.which_BK, x.shape[2]) for g, x in zip(pack.groups, groups_BKSD, strict=True)]
+        pairs = zip(pack.groups, groups_BKSD, strict=True)
+        groups = [Group(g.which_BK, x.shape[2], unread=g.retrieved_BKQ.shape[2]) for g, x in pairs]
         layout = Layout(len(start_BD), self.shape.prefix, pack.length_U, groups, remembered)
         said_ID = self._said(pack).to(soft_ND.dtype)
         prefix = [] if remembered else [_place(soft_ND, pack.prefix_BP, self.missing_PD).flatten(0, 1)]
         stream_ND = torch.cat([*prefix, said_ID, *(x.flatten(0, 2) for x in groups_BKSD)])
-        hidden = self.backbone(stream_ND, layout, memory).split(layout.sizes)[2:]
+        hidden = self.backbone(stream_ND, layout, memory).split(layout.read_sizes)
         whole_BF = self.amounts(pack)
         embeddings, states, targets = [], [], []
-        for group, figure, part, x in zip(pack.groups, figures, hidden, groups_BKSD, strict=True):
+        for group, figure, part in zip(pack.groups, figures, hidden, strict=True):
             # From <USER> on: its own state first, then those of the answer's tokens.
-            said_BKJD = part.view(x.shape)[:, :, group.retrieved_BKQ.shape[2] :]
+            said_BKJD = part.unflatten(0, (*group.which_BK.shape, -1))
             embeddings.append(self._embedding(said_BKJD[:, :, 0], pack.place_BC, figure, whole_BF))
             if with_answers and (asked := group.target_BKJ >= 0).any():
                 states.append(said_BKJD[asked])

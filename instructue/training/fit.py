@@ -1,5 +1,6 @@
 """The model stage: data in, a trained bundle and its MLflow run out."""
 
+import dataclasses
 import hashlib
 import json
 import logging
@@ -69,7 +70,8 @@ def _fit(config: Config, paths: Paths, ranks: Ranks) -> StageReport:
                 "mlflow_run": run_id,
                 "data": hashes,
             }
-            fitted = {k: torch.from_numpy(v) for k, v in vars(parts.features.fitted).items()}
+            held = parts.features.fitted
+            fitted = {field.name: torch.from_numpy(getattr(held, field.name)) for field in dataclasses.fields(held)}
             save_bundle(paths.model, parts.model, fitted, settings)
             write_json(paths.model / CURVES, trainer.history)
             draw_curves(trainer.history, paths.model / "curves.png")

@@ -13,26 +13,32 @@ SIZES = Sizes(
 
 
 def test_weights_by_hand():
-    assert SIZES.layer_weights == 4 * 4 + 2 * (4 * 2) + 4 * 4 + 3 * (4 * 8)  # 144
-    assert SIZES.lora_weights == 8 + 6 + 6 + 8 + 12 + 12 + 12  # 64
+    # Keys and values 2 * (4 * 2) = 16, the rest 4 * 4 + 4 * 4 + 3 * (4 * 8) = 128; LoRA's 6 + 6 and 8 + 8 + 3 * 12.
+    assert SIZES.frozen(12, 12) == 12 * 3 * (16 + 128)
+    assert SIZES.frozen(12, 5) == 12 * 3 * 16 + 12 * 2 * 128 + 5 * 128
+    assert SIZES.trained(12, 5) == 12 * 3 * 12 + 12 * 2 * 52 + 5 * 52
     assert SIZES.encoder_weights == 5 * 6 + 6 * 12 + 12 * 6 + 6 * 4  # 198
 
 
 def test_a_packed_stream_by_hand():
-    work = packed_work(3, 2, [2, 1], [(2, 2), (1, 1), (2, 1)])
+    work = packed_work(3, 2, [2, 1], [(2, 1, 1), (1, 0, 1), (2, 0, 1)])
     # Twice a history of 3: 1 + 2 + 3 pairs. Instructions see themselves: 1 + 2, and 1. A segment's own tokens see
     # history and instruction, then each other: (5 + 1) + (5 + 2), (4 + 1), (5 + 1).
     assert (work.tokens, work.pairs, work.summaries) == (6 + 2 + 1 + 4, 2 * 6 + 3 + 1 + 13 + 5 + 6, 2)
+    # Of the first segment only the second token is read: 5 + 2.
+    assert (work.read, work.read_pairs) == (3, 7 + 5 + 6)
 
 
 def test_operations_by_hand():
-    work = Work(tokens=12, pairs=43, soft=2, summaries=2, predicted=1)
+    work = Work(tokens=12, read=5, pairs=43, read_pairs=20, soft=2, summaries=2, predicted=1)
+    seen = (2 * 43 + 20) * 4
     assert forward_flops(SIZES, work) == (
-        2 * 12 * 3 * 144 + 4 * 43 * 3 * 4 + 2 * 2 * 198 + 2 * 2 * 7 * 4 + 2 * 4 * 10
-    )  # 10368 + 2064 + 792 + 112 + 80
-    assert training_flops(SIZES, work) == (
-        12 * 3 * (4 * 144 + 6 * 64) + 12 * 43 * 3 * 4 + 2 * (4 * 198 + 2 * 168) + 6 * 2 * 7 * 4 + 4 * 4 * 10
+        2 * (12 * 3 * 16 + (2 * 12 + 5) * 128) + 4 * seen + 2 * 2 * 198 + 2 * 2 * 7 * 4 + 2 * 4 * 10
     )
+    assert training_flops(SIZES, work) == (
+        4 * (12 * 3 * 16 + (2 * 12 + 5) * 128) + 6 * (12 * 3 * 12 + (2 * 12 + 5) * 52) + 12 * seen
+        + 2 * (4 * 198 + 2 * 168) + 6 * 2 * 7 * 4 + 4 * 4 * 10
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("rank", [0, 2])
@@ -47,4 +53,4 @@ def test_training_of_a_layer_is_what_torch_counts(rank):
             if rank:
                 out = out + (x @ torch.randn(i, rank, requires_grad=True)) @ torch.randn(rank, o, requires_grad=True)
             out.sum().backward()
-    assert counter.get_total_flops() == training_flops(sizes, Work(tokens=tokens))
+    assert counter.get_total_flops() == training_flops(sizes, Work(tokens=tokens, read=tokens))

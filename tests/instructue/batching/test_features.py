@@ -28,36 +28,40 @@ def _events(tables, row, name):
     return frame.with_columns(age=age)
 
 
-def test_window_tokens_equal_a_plain_computation(scene):
-    tables, features = scene
+def test_pooled_tokens_equal_a_plain_computation(scene):
+    """Those of each window and those of a whole source, before and after rarity and map are fitted."""
+    tables, plain = scene
+    fitted = HistoryFeatures(tables, [int(days) for days in plain.windows], 8)
+    fitted.fit(np.flatnonzero((tables.histories["split"] == "train").to_numpy()))
     examples = np.array([0, 7, tables.histories.height - 1])
-    tokens, window_BSW, whole_BS = features.pooled(examples)
-    edges = [0.0, *features.windows[:-1], np.inf]
-    for b, row in enumerate(examples):
-        for s, source in enumerate(features.events):
-            events = _events(tables, row, source.name)
-            for w in range(len(features.windows)):
-                inside = events.filter((pl.col("age") > edges[w]) & (pl.col("age") <= edges[w + 1]))
-                slot = window_BSW[b, s, w]
-                assert (slot >= 0) == (inside.height > 0)
-                if slot < 0:
-                    continue
-                figures = tokens.figures_NF[slot]
-                assert figures[0] == pytest.approx(np.log1p(inside.height), rel=1e-5)
-                assert figures[1] == pytest.approx(
-                    np.log1p(inside.filter(pl.col("age") <= RECENT_DAYS).height), rel=1e-5
-                )
-                assert figures[2] == pytest.approx(np.log1p(inside["age"].min()), rel=1e-4)
-                assert figures[3] == pytest.approx(np.log1p(inside["age"].max()), rel=1e-4)
-                for place, column in enumerate(source.columns):
-                    assert figures[BASE_FEATURES + place] == pytest.approx(
-                        inside[column].log1p().mean(), rel=1e-4, abs=1e-5
-                    )
-                ids = inside["text_id"].to_numpy()
-                weight = features.idf[ids] + 1e-3
-                expected = (tables.vectors[ids] * weight[:, None]).sum(0) / weight.sum()
-                np.testing.assert_allclose(tokens.vectors_NV[slot, : expected.shape[0]], expected, rtol=1e-4, atol=1e-5)
-            assert (whole_BS[b, s] >= 0) == (events.height > 0)
+    edges = [0.0, *plain.windows[:-1], np.inf]
+    for features in (plain, fitted):
+        tokens, window_BSW, whole_BS = features.pooled(examples)
+        for b, row in enumerate(examples):
+            for s, source in enumerate(features.events):
+                events = _events(tables, row, source.name)
+                _same(features, source, tokens, whole_BS[b, s], events)
+                for w, slot in enumerate(window_BSW[b, s]):
+                    inside = events.filter((pl.col("age") > edges[w]) & (pl.col("age") <= edges[w + 1]))
+                    _same(features, source, tokens, slot, inside)
+
+
+def _same(features, source, tokens, slot, inside):
+    assert (slot >= 0) == (inside.height > 0)
+    if slot < 0:
+        return
+    figures = tokens.figures_NF[slot]
+    assert figures[0] == pytest.approx(np.log1p(inside.height), rel=1e-5)
+    assert figures[1] == pytest.approx(np.log1p(inside.filter(pl.col("age") <= RECENT_DAYS).height), rel=1e-5)
+    assert figures[2] == pytest.approx(np.log1p(inside["age"].min()), rel=1e-4)
+    assert figures[3] == pytest.approx(np.log1p(inside["age"].max()), rel=1e-4)
+    for place, column in enumerate(source.columns):
+        assert figures[BASE_FEATURES + place] == pytest.approx(inside[column].log1p().mean(), rel=1e-4, abs=1e-5)
+    ids = inside["text_id"].to_numpy()
+    weight = features.idf[ids] + 1e-3
+    vectors = np.concatenate([features.vectors, features.fitted.scaled_map], axis=1)[ids]
+    expected = (vectors * weight[:, None]).sum(0) / weight.sum()
+    np.testing.assert_allclose(tokens.vectors_NV[slot], expected, rtol=1e-4, atol=1e-5)
 
 
 def test_distinct_texts_and_their_counts(scene):

@@ -46,7 +46,7 @@ def test_qwens_architecture_runs_through_the_same_code(asked, tmp_path):
     bring_language_model(_folder(tmp_path / "qwen"), tmp_path / "brought")
     backbone = Backbone(tmp_path / "brought", 2, 4, torch.float32)
     tokens = torch.tensor([5, 42, 977, 12, 3000])
-    behind = Layout(1, 2, torch.zeros(0, dtype=torch.int64), [Group(torch.tensor([[-1]]), 3)])
+    behind = Layout(1, 2, torch.zeros(0, dtype=torch.int64), [Group(torch.tensor([[-1]]), 3)], all_read=True)
     with torch.no_grad():
         whole = backbone(backbone.embed(tokens), Layout.plain(5))
         split = backbone(backbone.embed(tokens), behind)

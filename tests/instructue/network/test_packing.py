@@ -9,11 +9,12 @@ from instructue.network.backbone import Backbone
 from instructue.network.packing import Group, Layout, Memory, packed_attention
 
 HISTORIES, PREFIX, LENGTHS = 2, 5, (3, 1, 4)
-GROUPS = (([[0, 1], [2, 0]], 3), ([[-1], [-1]], 1), ([[2], [1]], 4))
+GROUPS = (([[0, 1], [2, 0]], 3, 2), ([[-1], [-1]], 1, 0), ([[2], [1]], 4, 1))
 
 
-def layout_of(prefix: int = PREFIX, groups=GROUPS, remembered: bool = False) -> Layout:
-    return Layout(HISTORIES, prefix, torch.tensor(LENGTHS), [Group(torch.tensor(w), s) for w, s in groups], remembered)
+def layout_of(prefix: int = PREFIX, groups=GROUPS, remembered: bool = False, all_read: bool = True) -> Layout:
+    made = [Group(torch.tensor(which), *sizes) for which, *sizes in groups]
+    return Layout(HISTORIES, prefix, torch.tensor(LENGTHS), made, remembered, all_read)
 
 
 def sequences(layout: Layout) -> list[tuple[torch.Tensor, int]]:
@@ -51,10 +52,12 @@ def test_attention_equals_separate_sequences(layout, short, monkeypatch):
     for rows, own in sequences(layout):
         expected = alone(q[:, rows], k[:, rows], v[:, rows], 0.3, layout.prefix, own)
         torch.testing.assert_close(packed[rows], expected, rtol=1e-5, atol=1e-6)
+    read = packed_attention(q[:, layout.read_X], k, v, layout, 0.3, read=True)
+    torch.testing.assert_close(read, packed[layout.read_X], rtol=1e-5, atol=1e-6)
 
 
 def test_positions_restart_at_the_prefix_and_behind_each_instruction():
-    layout = layout_of(3, (([[0, -1], [1, 1]], 2),))
+    layout = layout_of(3, (([[0, -1], [1, 1]], 2, 0),))
     said = [3, 4, 5, 3, 3, 4, 5, 6]
     assert layout.positions.tolist() == [0, 1, 2] * 2 + said + [6, 7, 3, 4, 4, 5, 4, 5]
 
@@ -72,7 +75,7 @@ def backbone(asked) -> Backbone:
 def one(rows: torch.Tensor, own: int, prefix: int) -> Layout:
     """The layout of a single segment."""
     groups = [Group(torch.tensor([[0 if own > prefix else -1]]), len(rows) - own)]
-    return Layout(1, prefix, torch.tensor([own - prefix]), groups)
+    return Layout(1, prefix, torch.tensor([own - prefix]), groups, all_read=True)
 
 
 def test_language_model_packed_equals_separate_forward_and_gradient(backbone):
@@ -104,6 +107,29 @@ def test_language_model_packed_equals_separate_forward_and_gradient(backbone):
         torch.testing.assert_close(lora[name], value, rtol=1e-3, atol=1e-3)
 
 
+def test_what_nobody_reads_of_the_last_layer_is_not_made_and_changes_nothing(backbone):
+    torch.manual_seed(3)
+    whole, layout, seen = layout_of(), layout_of(all_read=False), []
+    source = torch.randn(sum(layout.sizes), backbone.width) * backbone.embedding_rms
+    results = []
+    layers = backbone._causal.model.layers
+    hooks = [x.mlp.register_forward_pre_hook(lambda _, given: seen.append(len(given[0]))) for x in layers]
+    for one in (whole, layout):
+        given, memory = source.clone().requires_grad_(), Memory()
+        backbone.zero_grad()
+        out = backbone(given, one, memory)
+        out = out[layout.read_X] if one is whole else out
+        out.square().sum().backward()
+        grads = [p.grad.clone() for p in backbone.parameters() if p.grad is not None]
+        results.append([out.detach(), given.grad, *grads, *(x for pair in memory.layers for x in pair)])
+    for hook in hooks:
+        hook.remove()
+    # Of the groups' segments (4 of 3 tokens, 2 of 1, 2 of 4) 1, 1 and 3 tokens each are read.
+    assert seen == [len(source), len(source), len(source), 4 * 1 + 2 * 1 + 2 * 3]
+    for plain, cut in zip(*results, strict=True):
+        assert (cut - plain).norm() <= 1e-5 * plain.norm()
+
+
 def test_a_second_pass_reads_the_histories_from_memory(backbone):
     torch.manual_seed(2)
     first, again = layout_of(groups=GROUPS[:1]), layout_of(groups=GROUPS[2:], remembered=True)
@@ -124,7 +150,7 @@ def test_equals_transformers_own_forward(backbone, asked):
     plain = AutoModelForCausalLM.from_pretrained(asked[1].language_model, dtype=torch.float32, num_hidden_layers=2)
     fresh = Backbone(asked[1].language_model, 2, 4, torch.float32)
     tokens = torch.tensor([5, 42, 977, 12, 3000])
-    behind = Layout(1, 2, torch.zeros(0, dtype=torch.int64), [Group(torch.tensor([[-1]]), 3)])
+    behind = Layout(1, 2, torch.zeros(0, dtype=torch.int64), [Group(torch.tensor([[-1]]), 3)], all_read=True)
     with torch.no_grad():
         expected = plain.model(tokens[None]).last_hidden_state[0]
         got = fresh(fresh.embed(tokens), Layout.plain(5))
