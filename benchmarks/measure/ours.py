@@ -76,7 +76,8 @@ def training_work(parts: Parts, batches: Batches, step: int) -> Work:
             told = len(tokens_of(batches.answer[triplet])[: network.answer_tokens]) + 1 if place < written else 0
             text = batches.instruction[triplet]
             instruction = read[text] = len(tokens_of(text)[: network.instruction_tokens])
-            segments.append((instruction, network.retrieved, 1 + told))
+            # Read are <USER> and the answer's tokens but its end, behind which nothing is predicted.
+            segments.append((instruction, network.retrieved, max(told, 1)))
             predicted += told
     work = packed_work(parts.model.shape.prefix, len(examples), read.values(), segments)
     work.predicted = predicted

@@ -23,7 +23,7 @@ class Segments:
     """One group: K segments behind each of B histories, all of the same length: retrieved slots, <USER>, an answer.
 
     which_BK numbers each segment's instruction in the pack, -1 for none. retrieved_BKQ: the batch's soft token of
-    each slot in front, -1 for none. answer_BKJ: the answer's tokens, padded; J is 0 where none is carried.
+    each slot in front, -1 for none. answer_BKJ: the answer's tokens but its end, padded; J is 0 where none is carried.
     target_BKJ: the next token to predict from <USER> on (one place more than the answer), -100 where none is asked.
     """
 
@@ -172,17 +172,17 @@ class Packer:
         answers = [
             [*self.tokens_of(text)[: ask.answer_tokens], self.end_id] for row in ask.answers or [] for text in row
         ]
-        width = max((len(answer) for answer in answers), default=0)
-        ids = np.full((B * K, width), self.pad_id, np.int64)
-        target = np.full((B * K, width + 1), -100, np.int64)
+        width = max((len(answer) for answer in answers), default=1)
+        ids = np.full((B * K, width - 1), self.pad_id, np.int64)
+        target = np.full((B * K, width), -100, np.int64)
         for row, answer in enumerate(answers):
-            ids[row, : len(answer)] = answer
+            ids[row, : len(answer) - 1] = answer[:-1]  # behind the end nothing is predicted
             target[row, : len(answer)] = answer
         return Segments(
             torch.tensor(which).view(B, K),
             torch.from_numpy(slots),
-            torch.from_numpy(ids).view(B, K, -1) if width else torch.zeros(B, K, 0, dtype=torch.int64),
-            torch.from_numpy(target).view(B, K, -1),
+            torch.from_numpy(ids).view(B, K, width - 1),
+            torch.from_numpy(target).view(B, K, width),
         )
 
 

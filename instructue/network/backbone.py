@@ -115,6 +115,6 @@ def _layer(
     read_X: Tensor | None = None,
 ) -> Tensor:
     """A decoder's layer of the Llama family; of the rows `read_X` alone where it is given."""
-    attended = layer.self_attn(layer.input_layernorm(x_ND), angles, layout, memory, read_X)
-    x_XD = (x_ND if read_X is None else x_ND.index_select(0, read_X)) + attended
+    seen_XD = layer.self_attn(layer.input_layernorm(x_ND), angles, layout, memory, read_X)
+    x_XD = (x_ND if read_X is None else x_ND.index_select(0, read_X)) + seen_XD
     return x_XD + layer.mlp(layer.post_attention_layernorm(x_XD))

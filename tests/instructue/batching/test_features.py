@@ -29,33 +29,37 @@ def _events(tables, row, name):
 
 
 def test_pooled_tokens_equal_a_plain_computation(scene):
-    """Those of each window and those of a whole source, before and after rarity and map are fitted."""
+    """Those of each window and of a whole source, before and after rarity and map are fitted; and with one window,
+    which holds the same events as the whole."""
     tables, plain = scene
-    fitted = HistoryFeatures(tables, [int(days) for days in plain.windows], 8)
-    fitted.fit(np.flatnonzero((tables.histories["split"] == "train").to_numpy()))
+    training = np.flatnonzero((tables.histories["split"] == "train").to_numpy())
+    fitted, single = (HistoryFeatures(tables, days, 8) for days in (plain.windows.astype(int).tolist(), [366]))
+    for features in (fitted, single):
+        features.fit(training)
     examples = np.array([0, 7, tables.histories.height - 1])
-    edges = [0.0, *plain.windows[:-1], np.inf]
-    for features in (plain, fitted):
+    for features in (plain, fitted, single):
         tokens, window_BSW, whole_BS = features.pooled(examples)
+        edges = [0.0, *features.windows[:-1], np.inf]
         for b, row in enumerate(examples):
             for s, source in enumerate(features.events):
                 events = _events(tables, row, source.name)
-                _same(features, source, tokens, whole_BS[b, s], events)
+                _same(features, s, tokens, whole_BS[b, s], events, features.roles.whole)
                 for w, slot in enumerate(window_BSW[b, s]):
                     inside = events.filter((pl.col("age") > edges[w]) & (pl.col("age") <= edges[w + 1]))
-                    _same(features, source, tokens, slot, inside)
+                    _same(features, s, tokens, slot, inside, w)
 
 
-def _same(features, source, tokens, slot, inside):
+def _same(features, s, tokens, slot, inside, role):
     assert (slot >= 0) == (inside.height > 0)
     if slot < 0:
         return
+    assert (tokens.source_N[slot], tokens.role_N[slot]) == (s, role)
     figures = tokens.figures_NF[slot]
     assert figures[0] == pytest.approx(np.log1p(inside.height), rel=1e-5)
     assert figures[1] == pytest.approx(np.log1p(inside.filter(pl.col("age") <= RECENT_DAYS).height), rel=1e-5)
     assert figures[2] == pytest.approx(np.log1p(inside["age"].min()), rel=1e-4)
     assert figures[3] == pytest.approx(np.log1p(inside["age"].max()), rel=1e-4)
-    for place, column in enumerate(source.columns):
+    for place, column in enumerate(features.events[s].columns):
         assert figures[BASE_FEATURES + place] == pytest.approx(inside[column].log1p().mean(), rel=1e-4, abs=1e-5)
     ids = inside["text_id"].to_numpy()
     weight = features.idf[ids] + 1e-3

@@ -130,18 +130,21 @@ def test_what_nobody_reads_of_the_last_layer_is_not_made_and_changes_nothing(bac
         assert (cut - plain).norm() <= 1e-5 * plain.norm()
 
 
-def test_a_second_pass_reads_the_histories_from_memory(backbone):
+@pytest.mark.parametrize("all_read", [True, False])
+def test_a_second_pass_reads_the_histories_from_memory(backbone, all_read):
     torch.manual_seed(2)
-    first, again = layout_of(groups=GROUPS[:1]), layout_of(groups=GROUPS[2:], remembered=True)
-    both, memory = layout_of(groups=GROUPS[2:]), Memory()
+    first, memory = layout_of(groups=GROUPS[:1], all_read=all_read), Memory()
+    again, both = (layout_of(groups=GROUPS[2:], remembered=r, all_read=all_read) for r in (True, False))
     source = torch.randn(sum(first.sizes), backbone.width) * backbone.embedding_rms
-    other = torch.randn(sum(again.sizes), backbone.width) * backbone.embedding_rms
+    other = (torch.randn(sum(again.sizes), backbone.width) * backbone.embedding_rms).requires_grad_()
     with torch.no_grad():
         backbone(source, first, memory)
-        got = backbone(other, again, memory)
-        whole = backbone(torch.cat([source[: HISTORIES * PREFIX], other]), both)
+    got = backbone(other, again, memory)
+    whole = backbone(torch.cat([source[: HISTORIES * PREFIX], other]), both)[HISTORIES * PREFIX if all_read else 0 :]
     assert len(memory.layers) == 2
-    torch.testing.assert_close(got, whole[HISTORIES * PREFIX :], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(got, whole, rtol=1e-5, atol=1e-5)
+    seen, expected = (torch.autograd.grad(out.square().sum(), other)[0] for out in (got, whole))
+    assert (seen - expected).norm() <= 1e-5 * expected.norm()
 
 
 def test_equals_transformers_own_forward(backbone, asked):
