@@ -39,6 +39,8 @@ def test_pooled_tokens_equal_a_plain_computation(scene):
     examples = np.array([0, 7, tables.histories.height - 1])
     for features in (plain, fitted, single):
         tokens, window_BSW, whole_BS = features.pooled(examples)
+        numbered = np.concatenate([slots[slots >= 0] for slots in (window_BSW, whole_BS)])
+        assert sorted(numbered) == list(range(len(tokens.source_N)))
         edges = [0.0, *features.windows[:-1], np.inf]
         for b, row in enumerate(examples):
             for s, source in enumerate(features.events):
