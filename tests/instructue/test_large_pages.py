@@ -21,6 +21,7 @@ print(advised)
 """
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not say how they hold memory")
 @pytest.mark.parametrize(("said", "advised"), [(None, "True"), ("0", "False")])
 def test_the_kernel_is_asked_for_large_pages(said, advised):
     environment = {k: v for k, v in os.environ.items() if k != "THP_MEM_ALLOC_ENABLE"}
