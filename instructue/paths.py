@@ -107,6 +107,11 @@ class Paths:
         return self.root / ".cache"
 
     @property
+    def text_vectors(self) -> Path:
+        """Vectors of all texts that were ever encoded here, by encoder and text."""
+        return self.cache / "text_vectors"
+
+    @property
     def userqa_versions(self) -> Path:
         """Figures of earlier UserQA, which the data card compares with."""
         return self.cache / "userqa_versions"

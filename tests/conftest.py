@@ -87,17 +87,23 @@ def slice_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def make_project(slice_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> MakeProject:
+def make_project(slice_folder: Path, tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> MakeProject:
     """make_project(folder=None, root=None, changes=None) -> (config, paths).
 
     The committed params.yaml in its debug variant, with `changes` as {"section.key": value}, reading `folder`
-    (default: the slice), in `root` (default: a new one).
+    (default: the slice), in `root` (default: a new one). A text that one project has encoded is known to all.
     """
+    base = tmp_path_factory.getbasetemp()
+    known = (base if worker_id == "master" else base.parent) / "text_vectors"
+    known.mkdir(exist_ok=True)
 
     def make(
         folder: Path | None = None, root: Path | None = None, changes: dict[str, Any] | None = None
     ) -> tuple[Config, Paths]:
         root = root or tmp_path_factory.mktemp("project")
+        Paths(root).cache.mkdir(exist_ok=True)
+        if not Paths(root).text_vectors.exists():
+            Paths(root).text_vectors.symlink_to(known)
         raw = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
         raw["variants"]["test"] = {
             **raw["variants"]["debug"],

@@ -55,7 +55,7 @@ def embed(
     trained = load(paths.model, config.model, tables, paths)
     rows = _with_examples(tables, requests)
     jobs = make_jobs(rows, config.embeddings.batch_users)
-    instructions, encoder = sorted(rows["instruction"].unique()), TextEncoder(paths.text_encoder)
+    instructions, encoder = sorted(rows["instruction"].unique()), TextEncoder.of(paths)
     known = dict(zip(instructions, encoder.encode(instructions), strict=True))
     frames = embed_jobs(trained, config, rows, jobs, known, OURS, GENERAL)
     if config.embeddings.untrained:

@@ -1,29 +1,132 @@
-"""The frozen sentence encoder (sentence-transformers): unique texts in, unit vectors out, each text once."""
+"""The frozen sentence encoder (sentence-transformers): unique texts in, unit vectors out, each text once for ever.
 
+Texts of equally many tokens are computed together. So no work goes into padding, and a vector depends on its text
+alone, not on the texts beside it: what was kept on disk is, to the bit, what would be computed anew.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from itertools import groupby
 from pathlib import Path
+from sqlite3 import DatabaseError
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from instructue.errors import DataError
+from instructue.files import sha256
+from instructue.paths import Paths
+from instructue.progress import track
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+TOKENS = 2560  # computed at once
+MOST_BYTES = 4 * 2**30  # kept on disk, some two million texts; beyond it those kept longest ago make room
+
 
 class TextEncoder:
-    """all-MiniLM-L6-v2 or any other sentence-transformers folder.
+    """all-MiniLM-L6-v2 or any other sentence-transformers folder; loaded when a text is not kept.
 
-    encode(texts) -> float32 [n, width], unit length. Repeated texts are encoded once. dtype: what it computes in;
-    bfloat16 is three times as fast where the processor has it, and moves a vector by a thousandth.
+    dtype: what it computes in; bfloat16 is three times as fast where the processor has it, and moves a vector by a
+    thousandth. kept: the folder where vectors are kept by encoder, dtype and text; None: nowhere.
     """
 
-    def __init__(self, folder: Path, dtype: str = "float32") -> None:
+    def __init__(self, folder: Path, dtype: str = "float32", kept: Path | None = None) -> None:
+        self.folder, self.dtype, self.kept = folder, dtype, kept
+        self.computed = 0  # texts so far that were not kept
+
+    @classmethod
+    def of(cls, paths: Paths, dtype: str = "float32") -> "TextEncoder":
+        """The project's own, which keeps what it encodes."""
+        return cls(paths.text_encoder, dtype, paths.text_vectors)
+
+    @cached_property
+    def model(self) -> "SentenceTransformer":
         from sentence_transformers import SentenceTransformer
 
-        self.model = SentenceTransformer(str(folder), device="cpu", model_kwargs={"dtype": dtype})
-        self.width: int = self.model.get_embedding_dimension()
+        return SentenceTransformer(str(self.folder), device="cpu", model_kwargs={"dtype": self.dtype})
 
-    def encode(self, texts: list[str], *, progress: bool = False) -> np.ndarray:
-        if not texts:
-            return np.zeros((0, self.width), np.float32)
-        unique = list(dict.fromkeys(texts))
-        place = {text: index for index, text in enumerate(unique)}
-        vectors = self.model.encode(unique, batch_size=128, convert_to_numpy=True, show_progress_bar=progress)
-        vectors = np.asarray(vectors, dtype=np.float32)
-        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    @cached_property
+    def width(self) -> int:
+        return self.model.get_embedding_dimension()
+
+    def encode(self, texts: Sequence[str], *, progress: bool = False) -> np.ndarray:
+        """float32 [texts, width], unit length. Repeated texts are encoded once."""
+        place = {text: number for number, text in enumerate(dict.fromkeys(texts))}
+        unique = list(place)
+        with self._shelf() as shelf:
+            keys = [self._key(text) for text in unique] if shelf is not None else []
+            found = [shelf.get(key) for key in keys] if shelf is not None else [None] * len(unique)
+            missing = [number for number, vector in enumerate(found) if vector is None]
+            width = self.width if missing or not found else len(found[0]) // 4
+            vectors = np.empty((len(unique), width), np.float32)
+            for number, vector in enumerate(found):
+                if vector is not None:
+                    vectors[number] = np.frombuffer(vector, np.float32)
+            batches = self._batches([unique[number] for number in missing])
+            for batch in track(batches, "encoding texts") if progress else batches:
+                numbers = [missing[n] for n in batch]
+                vectors[numbers] = self._compute([unique[number] for number in numbers])
+                if shelf is not None:
+                    with shelf.transact():
+                        for number in numbers:
+                            shelf.set(keys[number], vectors[number].tobytes())
         return vectors[[place[text] for text in texts]]
+
+    def _compute(self, texts: list[str]) -> np.ndarray:
+        self.computed += len(texts)
+        # Products with very few rows go another way through the processor, with other last bits.
+        together = texts if len(texts) > 1 else texts * 2
+        made = self.model.encode(together, batch_size=len(together), convert_to_numpy=True, show_progress_bar=False)
+        made = np.asarray(made, dtype=np.float32)[: len(texts)]
+        return made / np.linalg.norm(made, axis=1, keepdims=True)
+
+    def _batches(self, texts: list[str]) -> list[list[int]]:
+        """Numbers of texts of equally many tokens, the longest first."""
+        if not texts:
+            return []
+        lengths = self._lengths(texts)
+        order = sorted(range(len(texts)), key=lambda number: -lengths[number])
+        return [
+            same[start : start + size]
+            for length, group in groupby(order, key=lambda number: lengths[number])
+            for same, size in [(list(group), max(2, TOKENS // max(1, length)))]
+            for start in range(0, len(same), size)
+        ]
+
+    def _lengths(self, texts: list[str]) -> list[int]:
+        tokenizer: Any = self.model.tokenizer
+        if not callable(tokenizer):  # a model of word vectors adds them up, whatever the length
+            return [1] * len(texts)
+        read = tokenizer(texts, truncation=True, max_length=self.model.max_seq_length)
+        return [len(ids) for ids in read["input_ids"]]
+
+    @contextmanager
+    def _shelf(self) -> Iterator[Any]:
+        """Where vectors are kept, open; None where they are not. Raises DataError if it cannot be read."""
+        if self.kept is None:
+            yield None
+            return
+        import diskcache
+
+        try:
+            with diskcache.Cache(str(self.kept), size_limit=MOST_BYTES) as shelf:
+                yield shelf
+        except DatabaseError as error:
+            raise DataError(f"{self.kept} is damaged ({error}); delete it, and its texts are encoded anew") from error
+
+    def _key(self, text: str) -> bytes:
+        return hashlib.sha256(self._identity + text.encode()).digest()
+
+    @cached_property
+    def _identity(self) -> bytes:
+        """Of all that shapes a vector: the encoder's files, what it computes in, and what computes."""
+        from importlib.metadata import version
+
+        digest = hashlib.sha256(f"{self.dtype} {version('torch')} {version('sentence-transformers')}".encode())
+        for file in sorted(file for file in self.folder.rglob("*") if file.is_file()):
+            digest.update(f"{file.relative_to(self.folder)} {sha256(file)}".encode())
+        return digest.digest()

@@ -153,7 +153,7 @@ def stage_histories(config: Config, paths: Paths) -> StageReport:
     with replacing(paths.histories) as temporary:
         temporary.mkdir(parents=True)
         write_table(table, temporary / "histories.parquet")
-        encoder = TextEncoder(paths.text_encoder)
+        encoder = TextEncoder.of(paths)
         values = values_of(dataset, texts)
         vectors = (encoder.encode(said, progress=True) for said in (texts["text"].to_list(), values.said))
         write_vectors(temporary / VECTORS, dictionary_digest(texts, values), *vectors)

@@ -90,7 +90,7 @@ def _evidence(
     from instructue.models.text_encoder import TextEncoder
 
     texts = sorted({text for row in instructions for text in row})
-    vectors = dict(zip(texts, TextEncoder(paths.text_encoder, config.training.dtype).encode(texts), strict=True))
+    vectors = dict(zip(texts, TextEncoder.of(paths, config.training.dtype).encode(texts), strict=True))
     figures, whole = [], []
     for start in range(0, len(sample), AT_ONCE):
         rows = instructions[start : start + AT_ONCE]

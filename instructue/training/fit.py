@@ -94,7 +94,7 @@ def make_batches(config: Config, paths: Paths, triplets: pl.DataFrame, parts: Pa
     used = triplets[plan.triplets.ravel()].select("instruction", "answer", "opposite")
     texts = sorted({t for column in used.get_columns() for t in column.unique().drop_nulls()})
     log.info("encoding %d distinct instructions and answers", len(texts))
-    made = ranks.from_first(lambda: TextEncoder(paths.text_encoder, config.model.training.dtype).encode(texts))
+    made = ranks.from_first(lambda: TextEncoder.of(paths, config.model.training.dtype).encode(texts, progress=True))
     vectors = TextVectors(texts, made)
     return Batches(parts.packer, triplets, plan, vectors, config.model, config.model.training.source_dropout, ranks)
 

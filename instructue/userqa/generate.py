@@ -114,7 +114,7 @@ def find_wordings(
         return Worded(plain_wordings(asked, tables.dataset))
     wanted = asks(asked, tables.dataset, chosen)
     print(foreseen(wanted, knobs, teacher, lexicon), file=sys.stderr, flush=True)
-    found = reworded(wanted, teacher, knobs, lexicon, catalogue, TextEncoder(paths.text_encoder).encode)
+    found = reworded(wanted, teacher, knobs, lexicon, catalogue, TextEncoder.of(paths).encode)
     figures: dict[str, float] = dict(found.counts)
     figures |= {name: getattr(teacher, name) for name in COUNTED}
     figures["wording_seconds"] = round(teacher.seconds, 1)

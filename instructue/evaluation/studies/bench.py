@@ -72,7 +72,7 @@ class Bench:
 
     @cached_property
     def encoder(self) -> TextEncoder:
-        return TextEncoder(self.paths.text_encoder)
+        return TextEncoder.of(self.paths)
 
     @cached_property
     def sample(self) -> Population:

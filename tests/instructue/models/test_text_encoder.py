@@ -1,0 +1,92 @@
+"""Texts become vectors once: the same to the bit alone, in company, and from what was kept."""
+
+import numpy as np
+import pytest
+
+from instructue.config import load_config
+from instructue.errors import DataError
+from instructue.models.bring import locate
+from instructue.models.text_encoder import TextEncoder
+from tests.conftest import ROOT
+
+TEXTS = [
+    "Will the household buy coffee within four weeks?",
+    "COFFEE",
+    "",
+    *(f"Will the household buy {w} within {n} weeks?" for n in (2, 3, 4, 6) for w in ("milk", "bread", "frozen pizza")),
+    "ice cream and " * 200,
+]
+
+
+@pytest.fixture(scope="module")
+def folder():
+    return locate(load_config(ROOT / "params.yaml").base_models.text_encoder)
+
+
+@pytest.fixture(scope="module", params=["float32", "bfloat16"])
+def encoder(request, folder):
+    return TextEncoder(folder, request.param)
+
+
+def test_vectors_are_those_of_sentence_transformers(encoder):
+    said = encoder.model.encode(TEXTS, convert_to_numpy=True, normalize_embeddings=True).astype(np.float32)
+    ours = encoder.encode([*TEXTS, TEXTS[0]])
+    assert ours.dtype == np.float32 and ours.shape == (len(TEXTS) + 1, encoder.width)
+    np.testing.assert_allclose(np.linalg.norm(ours, axis=1), 1, rtol=1e-6)
+    np.testing.assert_allclose(ours[:-1], said, atol=1e-6 if encoder.dtype == "float32" else 1e-2)
+    assert np.array_equal(ours[0], ours[-1])
+
+
+def test_a_vector_depends_on_its_text_alone(encoder):
+    together = encoder.encode(TEXTS)
+    for some in ([5], [4, 5, 6], [*range(len(TEXTS))][::-1], [7, 7, 1, 3]):
+        assert np.array_equal(encoder.encode([TEXTS[n] for n in some]), together[some])
+
+
+def test_what_is_kept_is_not_computed_again_and_is_the_same_to_the_bit(encoder, folder, tmp_path):
+    first = TextEncoder(folder, encoder.dtype, tmp_path)
+    assert np.array_equal(first.encode(TEXTS[:5]), encoder.encode(TEXTS[:5]))
+    later = TextEncoder(folder, encoder.dtype, tmp_path)
+    assert np.array_equal(later.encode(TEXTS), encoder.encode(TEXTS))
+    assert (first.computed, later.computed) == (5, len(TEXTS) - 5)
+    last = TextEncoder(folder, encoder.dtype, tmp_path)
+    assert np.array_equal(last.encode([*TEXTS[::-1], TEXTS[1]]), encoder.encode([*TEXTS[::-1], TEXTS[1]]))
+    assert last.computed == 0 and "model" not in vars(last)
+
+
+def test_another_encoder_or_dtype_is_computed_anew(folder, tmp_path):
+    import shutil
+
+    kept, changed = tmp_path / "kept", tmp_path / "changed"
+    shutil.copytree(folder, changed)
+    (changed / "README.md").write_text("another")
+    assert TextEncoder(folder, "float32", kept).encode(TEXTS[:2]).any()
+    for encoder in (TextEncoder(folder, "bfloat16", kept), TextEncoder(changed, "float32", kept)):
+        encoder.encode(TEXTS[:3])
+        assert encoder.computed == 3
+
+
+def test_a_killed_run_keeps_what_it_had(folder, tmp_path, monkeypatch):
+    killed = TextEncoder(folder, "float32", tmp_path)
+    compute, batches = killed._compute, []
+
+    def dying(texts):
+        if len(batches) == 2:
+            raise KeyboardInterrupt
+        batches.append(texts)
+        return compute(texts)
+
+    monkeypatch.setattr(killed, "_compute", dying)
+    with pytest.raises(KeyboardInterrupt):
+        killed.encode(TEXTS)
+    resumed = TextEncoder(folder, "float32", tmp_path)
+    resumed.encode(TEXTS)
+    assert resumed.computed == len(TEXTS) - sum(map(len, batches))
+
+
+def test_a_damaged_shelf_is_named_with_the_mend(folder, tmp_path):
+    TextEncoder(folder, "float32", tmp_path).encode(TEXTS[:1])
+    for file in tmp_path.iterdir():
+        file.write_bytes(b"no database" * 1000)
+    with pytest.raises(DataError, match="is damaged .* delete it"):
+        TextEncoder(folder, "float32", tmp_path).encode(TEXTS[:1])
