@@ -6,6 +6,9 @@ The result is a folder `from_pretrained` reads without a network, and a manifest
 import importlib.util
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from functools import cache
 from pathlib import Path
 
 from instructue.config import BaseModelsConfig, ModelSourceConfig
@@ -73,8 +76,9 @@ def bring_language_model(config: ModelSourceConfig, target: Path) -> None:
     gguf = sorted(folder.glob("*.gguf"))
     extra = {"gguf_file": gguf[0].name} if gguf else {}
     try:
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **extra)
-        tokenizer = AutoTokenizer.from_pretrained(folder, **extra)
+        with _gguf_read_once() if gguf else nullcontext():
+            model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **extra)
+            tokenizer = AutoTokenizer.from_pretrained(folder, **extra)
     except (OSError, ValueError, KeyError, EOFError, SafetensorError) as error:
         raise DataError(f"base model files in {folder} cannot be read; fetch them again ({error})") from error
     settings = {k: v for k, v in model.config.to_dict().items() if k != "quantization_config" and not k.startswith("_")}
@@ -83,11 +87,27 @@ def bring_language_model(config: ModelSourceConfig, target: Path) -> None:
         settings["num_hidden_layers"] = min(config.layers, settings["num_hidden_layers"])
         state = {k: v for k, v in state.items() if _layer(k) < config.layers}
     # Built anew: a model read from GGUF keeps a quantisation config that save_pretrained refuses.
-    fresh = type(model)(type(model.config)(**settings)).to(torch.bfloat16)
-    fresh.load_state_dict({k: v.to(torch.bfloat16) for k, v in state.items()})
+    with torch.device("meta"):  # nothing is drawn for weights that are replaced at once
+        fresh = type(model)(type(model.config)(**settings))
+    fresh.load_state_dict({k: v.to(torch.bfloat16) for k, v in state.items()}, assign=True)
     fresh.tie_weights()
     fresh.save_pretrained(target)
     tokenizer.save_pretrained(target)
+
+
+@contextmanager
+def _gguf_read_once() -> Iterator[None]:
+    """transformers parses a GGUF file for settings, weights and tokenizer anew, and its names once per module."""
+    import gguf
+
+    before = {name: getattr(gguf, name) for name in ("GGUFReader", "get_tensor_name_map")}
+    for name, slow in before.items():
+        setattr(gguf, name, cache(slow))
+    try:
+        yield
+    finally:
+        for name, slow in before.items():
+            setattr(gguf, name, slow)
 
 
 def _layer(key: str) -> int:
