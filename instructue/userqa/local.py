@@ -1,9 +1,11 @@
 """A teacher from a local folder of weights: many prompts at once, what they share is read once.
 
-B prompts, H heads, K key/value heads, G = H / K, L tokens at once, D width of a head, P shared tokens, T own tokens.
+B prompts, H heads, K key/value heads, G = H / K, L tokens at once, N those of them that are no padding, D width of a
+head, P shared tokens, T own tokens.
 
 A batch's prompts begin with the same few-shot examples. Their keys and values are held once for all (as in Hydragen,
 Juravsky et al. 2024, arXiv 2402.05099): a cache per prompt would be copied at every token and cost more than the model.
+Prompts of other lengths are read together as one row of tokens; padding is put in for attention alone.
 """
 
 import hashlib
@@ -134,24 +136,38 @@ class _Run:
         self.real, self.reading = torch.cat([self.real, real_BL], dim=1), tokens_BL.shape[1]
         places_BL = (self.real.cumsum(1) - 1)[:, -tokens_BL.shape[1] :]
         self.unseen = ~self._visible(tokens_BL.shape[1])  # once for all layers
-        hidden_BLD = self._forward(tokens_BL, self.shared + places_BL.clamp(min=0))
+        self.reading_BL, self.whole = real_BL, bool(real_BL.all())
+        hidden_1ND = self._forward(tokens_BL[real_BL][None], self.shared + places_BL[real_BL][None])
         self.reading = 0
-        self.logits = self.model.lm_head(hidden_BLD[:, -1])
+        last_B = real_BL.sum(1).cumsum(0) - 1  # padding stands in front
+        self.logits = self.model.lm_head(hidden_1ND[0, last_B])
 
     def keep(self, rows: "torch.Tensor") -> None:
         """Go on with these alone; a row may be taken several times."""
         self.own = [(keys[rows], values[rows]) for keys, values in self.own]
         self.real, self.logits = self.real[rows], self.logits[rows]
 
-    def _forward(self, tokens_BL: "torch.Tensor", positions_BL: "torch.Tensor") -> "torch.Tensor":
+    def _forward(self, tokens_1N: "torch.Tensor", positions_1N: "torch.Tensor") -> "torch.Tensor":
         decoder = self.model.model
-        hidden_BLD = decoder.embed_tokens(tokens_BL)
-        rotary = decoder.rotary_emb(hidden_BLD, positions_BL)
+        hidden_1ND = decoder.embed_tokens(tokens_1N)
+        rotary = decoder.rotary_emb(hidden_1ND, positions_1N)
         for layer in decoder.layers:
-            hidden_BLD = layer(
-                hidden_BLD, attention_mask=None, position_ids=positions_BL, position_embeddings=rotary, run=self
+            hidden_1ND = layer(
+                hidden_1ND, attention_mask=None, position_ids=positions_1N, position_embeddings=rotary, run=self
             )
-        return decoder.norm(hidden_BLD)
+        return decoder.norm(hidden_1ND)
+
+    def padded(self, rows_N: "torch.Tensor") -> "torch.Tensor":
+        """[N, ...] -> [B, L, ...], zeros where padding stands."""
+        if self.whole:
+            return rows_N.unflatten(0, self.reading_BL.shape)
+        out = rows_N.new_zeros(*self.reading_BL.shape, *rows_N.shape[1:])
+        out[self.reading_BL] = rows_N
+        return out
+
+    def unpadded(self, rows_BL: "torch.Tensor") -> "torch.Tensor":
+        """[B, L, ...] -> [N, ...]."""
+        return rows_BL.flatten(0, 1) if self.whole else rows_BL[self.reading_BL]
 
     def _visible(self, length: int) -> "torch.Tensor":
         """Which own tokens each of the last `length` tokens may see: bool [B, 1, length, used + length]."""
@@ -163,14 +179,19 @@ class _Run:
         # A padded place sees itself: a row without anything to see would be not a number.
         return (causal_LT[None] & self.real[:, None] | itself_LT[None])[:, None]
 
-    def remember(self, layer: int, key: "torch.Tensor", value: "torch.Tensor") -> None:
-        """Put the new tokens' keys and values [B, K, L, D] behind those that are there."""
+    def remember(
+        self, layer: int, keys_BLKD: "torch.Tensor", values_BLKD: "torch.Tensor"
+    ) -> tuple["torch.Tensor", "torch.Tensor"]:
+        """Put the new tokens' keys and values behind those that are there; gives all, [B, K, T, D] each."""
+        batch, length, kinds, width = keys_BLKD.shape
         if layer == len(self.own):
-            size = (key.shape[0], key.shape[1], self.room, key.shape[3])
-            self.own.append((key.new_empty(size), value.new_empty(size)))
-        end = self.used + key.shape[2]
-        for kept, new in zip(self.own[layer], (key, value), strict=True):
-            kept[:, :, self.used : end] = new
+            size = (batch, kinds, self.room, width)
+            self.own.append((keys_BLKD.new_empty(size), keys_BLKD.new_empty(size)))
+        end = self.used + length
+        for kept, new in zip(self.own[layer], (keys_BLKD, values_BLKD), strict=True):
+            kept[:, :, self.used : end] = new.transpose(1, 2)
+        keys, values = self.own[layer]
+        return keys[:, :, :end], values[:, :, :end]
 
 
 def _last_line(row: list[int], shared: int, stops: set[int]) -> int:
@@ -189,7 +210,7 @@ def _padded(rows: list[list[int]]) -> tuple["torch.Tensor", "torch.Tensor"]:
 
 
 def _attend(module, query, key, value, attention_mask, scaling, dropout=0.0, *, run: _Run, **_):
-    """query [B, H, L, D], key and value [B, K, L, D] -> [B, L, H, D]: softmax over what is shared and what is not."""
+    """query [1, H, N, D], key and value [1, K, N, D] -> [1, N, H, D]: softmax over what is shared and what is not."""
     import torch
     from torch.nn.functional import scaled_dot_product_attention
 
@@ -197,25 +218,25 @@ def _attend(module, query, key, value, attention_mask, scaling, dropout=0.0, *, 
         run.prefix.append((key[0], value[0]))
         out = scaled_dot_product_attention(query, key, value, is_causal=True, scale=scaling, enable_gqa=True)
         return out.transpose(1, 2), None
-    layer, (batch, heads, length, width) = module.layer_idx, query.shape
-    run.remember(layer, key, value)
-    kept_keys, kept_values = (kept[:, :, : run.used + length] for kept in run.own[layer])
-    groups = heads // key.shape[1]
-    grouped = query.reshape(batch, -1, groups * length, width)
-    own = (grouped @ kept_keys.transpose(2, 3)).float().view(batch, -1, groups, length, run.used + length)
-    own = own.masked_fill(run.unseen[:, :, None], float("-inf")).flatten(2, 3)
-    if not run.shared:
-        return _out((own * scaling).softmax(-1).to(query.dtype) @ kept_values, batch, length, heads), None
-    prefix_keys, prefix_values = run.prefix[layer]
-    together = grouped.transpose(0, 1).reshape(len(prefix_keys), -1, width)
-    shared = (together @ prefix_keys.transpose(1, 2)).view(len(prefix_keys), batch, -1, run.shared).transpose(0, 1)
-    chances = (torch.cat([shared.float(), own], dim=-1) * scaling).softmax(-1).to(query.dtype)
-    on_shared, on_own = chances.split([run.shared, run.used + length], dim=-1)
-    seen = on_shared.transpose(0, 1).reshape(len(prefix_keys), -1, run.shared) @ prefix_values
-    seen = seen.view(len(prefix_keys), batch, -1, width).transpose(0, 1)
-    return _out(seen + on_own @ kept_values, batch, length, heads), None
-
-
-def _out(seen: "torch.Tensor", batch: int, length: int, heads: int) -> "torch.Tensor":
-    """[B, K, G * L, D] -> [B, L, H, D]."""
-    return seen.reshape(batch, heads, length, -1).transpose(1, 2)
+    layer, kinds, groups = module.layer_idx, key.shape[1], query.shape[1] // key.shape[1]
+    query_HND = query[0] * scaling
+    query_BLKGD = run.padded(query_HND.transpose(0, 1)).unflatten(2, (kinds, groups))
+    keys_BKTD, values_BKTD = run.remember(layer, *(run.padded(rows[0].transpose(0, 1)) for rows in (key, value)))
+    grouped = query_BLKGD.permute(0, 2, 3, 1, 4).flatten(2, 3)
+    own_BKGLT = (grouped @ keys_BKTD.transpose(2, 3)).unflatten(2, (groups, -1))
+    own_BKGLT.masked_fill_(run.unseen[:, :, None], float("-inf"))
+    own = run.unpadded(own_BKGLT.permute(0, 3, 1, 2, 4)).permute(1, 2, 0, 3)  # [K, G, N, T]
+    if run.shared:
+        prefix_keys, prefix_values = run.prefix[layer]
+        together = query_HND.reshape(kinds, -1, query.shape[3])
+        shared = (together @ prefix_keys.transpose(1, 2)).unflatten(1, (groups, -1))
+        chances = torch.cat([shared, own], dim=-1).softmax(-1)
+        on_shared, on_own = chances.split([run.shared, own.shape[-1]], dim=-1)
+    else:
+        on_own = own.softmax(-1)
+    own_BKLGT = run.padded(on_own.permute(2, 0, 1, 3)).permute(0, 2, 1, 3, 4)
+    seen_BKLGD = (own_BKLGT.flatten(2, 3) @ values_BKTD).unflatten(2, (-1, groups))
+    seen_NHD = run.unpadded(seen_BKLGD.transpose(1, 2)).flatten(1, 2)
+    if run.shared:
+        seen_NHD = seen_NHD + (on_shared.flatten(1, 2) @ prefix_values).view(query_HND.shape).transpose(0, 1)
+    return seen_NHD[None], None
