@@ -5,7 +5,7 @@
 Needs a project whose `userqa` stage has run: its templates are asked about, those of one set of few-shot examples.
 
 - library: `model.generate` in bfloat16, the prompts padded to one length, a key/value cache per prompt, sampling among
-  the 50 likeliest tokens, ended at a line break;
+  the 50 likeliest tokens, ended at a line break; as many prompts at once as suit it best (--library-batch);
 - ours: `LocalTeacher.complete` (instructue/userqa/local.py).
 
 Each round runs both in turn; the two draw other texts, so the figure is of tokens written a second: wording_vs_library
@@ -37,7 +37,7 @@ def main() -> None:
     whole = (prompt for ask in asks(asked, tables.dataset, chosen) for prompt in ask.first(config.userqa, lexicon))
     prompts = _alike(sorted(whole), options.prompts)
     decoding, teacher = Decoding.of(config.userqa), LocalTeacher(paths.language_model, "benchmark")
-    plain = Library(paths.language_model, teacher)
+    plain = Library(paths.language_model, teacher, options.library_batch)
     rates: dict[str, list[float]] = {"library": [], "ours": []}
     for round_number in range(options.rounds + 1):
         for name, complete in (("library", plain.complete), ("ours", teacher.complete)):
@@ -65,14 +65,18 @@ def _alike(prompts: list[str], count: int) -> list[str]:
 class Library:
     """transformers' `generate` on the same weights."""
 
-    def __init__(self, folder: Path, teacher: LocalTeacher) -> None:
+    def __init__(self, folder: Path, teacher: LocalTeacher, batch: int) -> None:
         import torch
         from transformers import AutoModelForCausalLM
 
-        _, self.tokenizer, self.stops = teacher._load()
+        self.batch, (_, self.tokenizer, self.stops) = batch, teacher._load()
         self.model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16).eval()
 
     def complete(self, prompts: list[str], decoding: Decoding) -> list[tuple[str, int]]:
+        batches = (prompts[at : at + self.batch] for at in range(0, len(prompts), self.batch))
+        return [made for batch in batches for made in self._complete(batch, decoding)]
+
+    def _complete(self, prompts: list[str], decoding: Decoding) -> list[tuple[str, int]]:
         import torch
 
         self.tokenizer.pad_token = self.tokenizer.pad_token or self.tokenizer.eos_token
@@ -97,6 +101,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, default=Path(), help="a project whose userqa stage has run")
     parser.add_argument("--prompts", type=int, default=192, help="how many at once")
+    parser.add_argument("--library-batch", type=int, default=48, help="how many at once for the library")
     parser.add_argument("--rounds", type=int, default=3, help="each side runs once in every round")
     return parser.parse_args()
 
