@@ -16,7 +16,7 @@ from instructue.errors import DataError
 from instructue.evaluation.judged import Judged
 from instructue.files import replacing
 
-SHOWN = ("report", "studies")  # folders whose code changes no figure
+SHOWN = ("report", "studies", "own.py", "tracked.py")  # code that changes no figure
 
 
 class Cache:

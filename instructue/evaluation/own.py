@@ -7,12 +7,12 @@ from pathlib import Path
 import polars as pl
 
 from instructue.config import Config
-from instructue.errors import ConfigError
+from instructue.errors import ConfigError, DataError
 from instructue.evaluation.answers import Answers, answers_of
 from instructue.evaluation.cache import digest, key_of
 from instructue.evaluation.population import Population
 from instructue.evaluation.report.write import write_reports
-from instructue.evaluation.results import GENERAL
+from instructue.evaluation.results import GENERAL, UNTRAINED
 from instructue.evaluation.run import Judgement, assess, describe, with_external
 from instructue.evaluation.tasks import TaskSpec, load_tasks, read_tasks, requests_for
 from instructue.evaluation.vectors import Embeddings
@@ -43,13 +43,18 @@ class Wish:
 def evaluate_own(config: Config, paths: Paths, wish: Wish) -> StageReport:
     """Judge what is wished, embedding what is missing, and write the report to reports/evaluation-....
 
-    Raises ConfigError for unknown tasks or methods, and as the stages do.
+    Raises ConfigError for unknown tasks or methods, DataError for a method without vectors, and as the stages do.
     """
     population = Population.of(load_tables(config, paths))
     tasks = wished_tasks(config, population, wish)
     embeddings, answers = Embeddings.read(paths, population), Answers.read(paths)
     if wish.file is not None:
         embeddings, answers = embedded(config, paths, population, tasks, embeddings)
+    if UNTRAINED in wish.methods and UNTRAINED not in embeddings.table["method"]:
+        raise DataError(
+            f"method {UNTRAINED} has no vectors in {paths.embeddings}; set embeddings.untrained: true in "
+            f"{paths.params.name} and run the embeddings stage again: python -m instructue embeddings"
+        )
     embeddings, others = with_external(embeddings, config, paths, population)
     results = assess(config, paths, Judgement(population, tasks, embeddings, answers, wish.methods, others))
     stem = wish.stem(paths)

@@ -1,19 +1,20 @@
 """The evaluation as an MLflow run: its figures as metrics, its reports as artefacts, tied to the model's run."""
 
-import json
 import re
 from typing import Any
 
 from instructue.evaluation.results import MACRO, OURS
+from instructue.files import sha256
+from instructue.network.checkpoint import WEIGHTS
 from instructue.paths import Paths
-from instructue.training.tracking import run
+from instructue.training.tracking import MODEL, run, trained_in
 
 
 def log_results(results: dict[str, Any], paths: Paths) -> str:
     """Log what ours reached with all labels and without, and the reports; returns the run's id."""
-    bundle = paths.model / "config.json"
-    trained = json.loads(bundle.read_text(encoding="utf-8")).get("mlflow_run", "") if bundle.is_file() else ""
-    tags = {"model.run": trained} | {f"data.{name}": version for name, version in results["data"].items()}
+    tags = {f"data.{name}": version for name, version in results["data"].items()}
+    if (weights := paths.model / WEIGHTS).is_file():
+        tags |= {MODEL: (said := sha256(weights)), "model.run": trained_in(paths, said)}
     with run(paths, "evaluation", tags) as (mlflow, run_id):
         mlflow.log_params({key: str(value)[:500] for key, value in results["protocol"].items()})
         mlflow.log_metrics(metrics_of(results))

@@ -13,7 +13,7 @@ from instructue.batching.sampler import plan_steps
 from instructue.config import Config
 from instructue.config_model import ModelConfig
 from instructue.files import remove, sha256, write_json
-from instructue.network.checkpoint import save_bundle
+from instructue.network.checkpoint import WEIGHTS, save_bundle
 from instructue.paths import Paths
 from instructue.report import StageReport
 from instructue.sources.tables import load_tables
@@ -24,7 +24,7 @@ from instructue.training.curves import draw_curves
 from instructue.training.distributed import ALONE, Ranks, joined, started_by_torchrun
 from instructue.training.launch import in_processes
 from instructue.training.loop import Trainer, train
-from instructue.training.tracking import flat, run
+from instructue.training.tracking import MODEL, flat, run
 
 log = logging.getLogger(__name__)
 CURVES = "training.json"
@@ -67,7 +67,6 @@ def _fit(config: Config, paths: Paths, ranks: Ranks) -> StageReport:
                 **base_model_digests(paths),
                 "texts": dictionary_digest(tables.texts, tables.values),
                 **config.model.model_dump(),
-                "mlflow_run": run_id,
                 "data": hashes,
             }
             held = parts.features.fitted
@@ -75,6 +74,8 @@ def _fit(config: Config, paths: Paths, ranks: Ranks) -> StageReport:
             save_bundle(paths.model, parts.model, fitted, settings)
             write_json(paths.model / CURVES, trainer.history)
             draw_curves(trainer.history, paths.model / "curves.png")
+            # The run is found by the weights, not they by the run: the same data and code leave the same bytes.
+            mlflow.set_tag(MODEL, sha256(paths.model / WEIGHTS))
             mlflow.log_artifacts(str(paths.model), "model")
             remove(checkpoints)
     return _describe(trainer, paths, triplets, run_id)

@@ -10,6 +10,7 @@ from typing import Any
 from instructue.paths import Paths
 
 EXPERIMENT = "instructue"
+MODEL = "model.weights"  # tag of a run that trained or judged a model: sha256 of its weights
 
 
 @contextmanager
@@ -25,6 +26,19 @@ def run(paths: Paths, name: str, tags: dict[str, str]) -> Iterator[Any]:
     mlflow.set_experiment(EXPERIMENT)
     with mlflow.start_run(run_name=name, tags=tags | git_tags(paths.root)) as active:
         yield mlflow, active.info.run_id
+
+
+def trained_in(paths: Paths, weights: str) -> str:
+    """Id of the newest run that left these weights; '' where the project's store knows none."""
+    import mlflow
+
+    client = mlflow.MlflowClient(tracking_uri=paths.mlflow_uri)
+    found = client.get_experiment_by_name(EXPERIMENT)
+    sought = f"tags.`{MODEL}` = '{weights}' and attributes.run_name = 'model'"
+    runs = (
+        client.search_runs([found.experiment_id], sought, max_results=1, order_by=["start_time DESC"]) if found else []
+    )
+    return runs[0].info.run_id if runs else ""
 
 
 def git_tags(root: Path) -> dict[str, str]:

@@ -7,6 +7,7 @@ import dagster as dg
 import polars as pl
 import pytest
 
+from instructue.files import sha256
 from instructue.stages import STAGES
 from tests.orchestration.projects import materialise, reused, run_ok, versions
 
@@ -68,6 +69,7 @@ def test_the_run_is_in_mlflow_with_curves_and_data_hashes(made):
     assert {"data.userqa", "data.histories"} <= set(run.data.tags)
     assert run.data.params["network.layers"] == "2"
     assert len(client.get_metric_history(run.info.run_id, "contrastive")) >= 2
+    assert run.data.tags["model.weights"] == sha256(root / "data/model/model.safetensors")
     judged = found["evaluation"].data
     assert judged.tags["model.run"] == run.info.run_id and "auc/coupon_use_8w" in judged.metrics
 

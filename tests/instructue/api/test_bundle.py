@@ -9,7 +9,9 @@ import pytest
 
 from instructue import InstructUE
 from instructue.errors import ConfigError, DataError
+from instructue.files import sha256
 from instructue.paths import Paths
+from instructue.training.tracking import trained_in
 
 COFFEE = "Will this household buy coffee soon?"
 AT = "2017-10-01"
@@ -40,7 +42,12 @@ def test_the_card_says_what_is_known_and_what_is_not(model, bundle, trained, tmp
     card = (bundle / "README.md").read_text()
     assert "It has not been evaluated." in card and "not in this folder" in card
     settings = json.loads((bundle / "config.json").read_text())
-    for said in (settings["data"]["userqa"], settings["mlflow_run"], "| `training.steps` | 6 |", "Apache-2.0"):
+    for said in (
+        settings["data"]["userqa"],
+        settings["bundle"]["sha256"]["model.safetensors"],
+        "| `training.steps` | 6 |",
+        "Apache-2.0",
+    ):
         assert said in card
     row = {"task": "t1", "family": "prediction", "labels": "all", "metric": "auc", "n": 90, "positives": 30}
     rows = [row | {"method": "instructue", "value": 0.61, "low": 0.58, "high": 0.64},
@@ -81,7 +88,7 @@ def test_models_come_out_of_mlflow(trained, users, general, tmp_path, monkeypatc
     _, paths = trained
     root = beside(paths, tmp_path / "project")
     shutil.copyfile(paths.root / "mlflow.db", root / "mlflow.db")
-    run = json.loads((paths.model / "config.json").read_text())["mlflow_run"]
+    run = trained_in(paths, sha256(paths.model / "model.safetensors"))
     uri = Paths(root).mlflow_uri
     client = MlflowClient(tracking_uri=uri, registry_uri=uri)
     client.create_registered_model("users")

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from instructue.embedding import embed
-from instructue.errors import ConfigError
+from instructue.errors import ConfigError, DataError
 from instructue.evaluation.own import Wish, evaluate_own
 from instructue.evaluation.population import Population
 from instructue.paths import Paths
@@ -116,3 +116,9 @@ def test_a_task_that_is_not_there_is_named(project):
     config, paths, file = project
     with pytest.raises(ConfigError, match="no task likes_evenings; it has"):
         evaluate_own(config, paths, Wish(file, ["likes_evenings"]))
+
+
+def test_a_method_without_vectors_is_named_with_the_mend(project):
+    config, paths, _ = project
+    with pytest.raises(DataError, match="untrained has no vectors .* set embeddings.untrained: true in params.yaml"):
+        evaluate_own(config, paths, Wish(None, [], ["untrained"]))
