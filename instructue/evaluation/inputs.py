@@ -16,6 +16,7 @@ from instructue.evaluation.tasks import TaskSpec
 from instructue.evaluation.vectors import Embeddings
 from instructue.models.bring import MANIFEST
 from instructue.paths import Paths
+from instructue.sources.tables import VECTORS
 
 MOST_CONTEXTS = 50  # more than these get no indicator columns of their own
 COPIES = 9
@@ -100,6 +101,6 @@ class Inputs:
     def data(self) -> str:
         """Version of everything that blocks are made from: published tables, histories, text vectors, base models."""
         sources = [self.paths.table(s.name) for s in self.population.tables.dataset.sources]
-        files = [*sources, self.paths.texts(), self.paths.histories / "histories.parquet"]
+        files = [*sources, self.paths.texts(), self.paths.histories / "histories.parquet", self.paths.histories / VECTORS]
         manifest = self.paths.base_models / MANIFEST
         return key_of(*(digest(file) for file in [*files, *([manifest] if manifest.is_file() else [])]))
