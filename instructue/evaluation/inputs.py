@@ -101,6 +101,7 @@ class Inputs:
     def data(self) -> str:
         """Version of everything that blocks are made from: published tables, histories, text vectors, base models."""
         sources = [self.paths.table(s.name) for s in self.population.tables.dataset.sources]
-        files = [*sources, self.paths.texts(), self.paths.histories / "histories.parquet", self.paths.histories / VECTORS]
+        histories = [self.paths.histories / name for name in ("histories.parquet", VECTORS)]
         manifest = self.paths.base_models / MANIFEST
-        return key_of(*(digest(file) for file in [*files, *([manifest] if manifest.is_file() else [])]))
+        there = [manifest] if manifest.is_file() else []
+        return key_of(*(digest(file) for file in [*sources, self.paths.texts(), *histories, *there]))

@@ -1,4 +1,6 @@
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -20,6 +22,8 @@ from instructue.evaluation.report.write import write_reports
 from instructue.evaluation.run import Judgement, assess, evaluate
 from instructue.evaluation.tasks import load_tasks, requests
 from instructue.evaluation.vectors import Embeddings
+from instructue.paths import Paths
+from instructue.sources.tables import VECTORS
 
 
 def unit(x):
@@ -150,6 +154,22 @@ def test_other_labels_are_judged_anew(evaluated, small_config, small_root, small
 
     shorter = task[0].model_copy(update={"label": task[0].label.model_copy(update={"days": 21})})
     assert keys(task) == keys(task) and not keys(task) & keys([shorter])
+
+
+def test_other_text_vectors_are_judged_anew(small_root, small, tmp_path):
+    """Another way to encode the same texts changes no name, only the last digits."""
+
+    def version(root: Path) -> str:
+        return Inputs(small, Embeddings.read(small_root, small), [], Paths(root), Cache(tmp_path / "cache")).data
+
+    shutil.copytree(small_root.histories, Paths(tmp_path).histories)
+    for folder in (small_root.base_models, small_root.sources):
+        if folder.is_dir():
+            (tmp_path / folder.relative_to(small_root.root)).symlink_to(folder)
+    assert version(tmp_path) == version(small_root.root)
+    vectors = Paths(tmp_path).histories / VECTORS
+    vectors.write_bytes(vectors.read_bytes()[:-1] + b"!")
+    assert version(tmp_path) != version(small_root.root)
 
 
 def test_figures_and_reports_are_in_mlflow_and_in_files_that_dvc_compares(evaluated, small_root):
