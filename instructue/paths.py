@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+WEIGHTS = "model.safetensors"  # in the folder of a model
+
 
 @dataclass(frozen=True)
 class Paths:
@@ -56,6 +58,10 @@ class Paths:
     @property
     def model(self) -> Path:
         return self.root / "data" / "model"
+
+    @property
+    def weights(self) -> Path:
+        return self.model / WEIGHTS
 
     @property
     def embeddings(self) -> Path:

@@ -20,8 +20,8 @@ from instructue.evaluation.cache import digest
 from instructue.evaluation.results import GENERAL, Results, parse_results
 from instructue.files import replacing, sha256, write_json
 from instructue.models.bring import MANIFEST
-from instructue.network.checkpoint import SETTINGS, WEIGHTS
-from instructue.paths import Paths
+from instructue.network.checkpoint import SETTINGS
+from instructue.paths import WEIGHTS, Paths
 from instructue.sources.spec import DatasetSpec
 from instructue.sources.tables import VECTORS
 

@@ -11,6 +11,7 @@ import numpy as np
 from instructue.api.origin import Origin
 from instructue.errors import ConfigError, DataError, InstructUEError
 from instructue.files import sha256
+from instructue.paths import WEIGHTS
 
 if TYPE_CHECKING:
     from instructue.api.network import Network
@@ -35,8 +36,6 @@ def file_of(origin: Origin, name: str, folder: str | Path | None = None) -> Path
 
 def digest(origin: Origin) -> str:
     """What names a model in a prompt's file: the sha256 of its weights."""
-    from instructue.network.checkpoint import WEIGHTS
-
     return sha256(origin.bundle / WEIGHTS)
 
 

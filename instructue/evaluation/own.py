@@ -17,7 +17,6 @@ from instructue.evaluation.run import Judgement, assess, describe, with_external
 from instructue.evaluation.tasks import TaskSpec, load_tasks, read_tasks, requests_for
 from instructue.evaluation.vectors import Embeddings
 from instructue.files import replacing
-from instructue.network.checkpoint import WEIGHTS
 from instructue.paths import Paths
 from instructue.report import StageReport
 from instructue.sources.ingest import write_table
@@ -83,7 +82,7 @@ def embedded(
 
     asked, said = requests_for(tasks, population), answers_of(tasks, population)
     rows = asked.select("user", "task", "context", "instruction", pl.col("hides").list.join(",")).rows()
-    model = [digest(paths.model / WEIGHTS), digest(paths.histories / "histories.parquet"), config.embeddings.untrained]
+    model = [digest(paths.weights), digest(paths.histories / "histories.parquet"), config.embeddings.untrained]
     folder = paths.cache / "evaluation" / "embeddings" / key_of(model, rows, said.rows())
     if not folder.is_dir():
         log.info("embedding %d (user, instruction) pairs that no stage has embedded", asked.height)

@@ -5,7 +5,6 @@ from typing import Any
 
 from instructue.evaluation.results import MACRO, OURS
 from instructue.files import sha256
-from instructue.network.checkpoint import WEIGHTS
 from instructue.paths import Paths
 from instructue.training.tracking import MODEL, run, trained_in
 
@@ -13,8 +12,9 @@ from instructue.training.tracking import MODEL, run, trained_in
 def log_results(results: dict[str, Any], paths: Paths) -> str:
     """Log what ours reached with all labels and without, and the reports; returns the run's id."""
     tags = {f"data.{name}": version for name, version in results["data"].items()}
-    if (weights := paths.model / WEIGHTS).is_file():
-        tags |= {MODEL: (said := sha256(weights)), "model.run": trained_in(paths, said)}
+    if paths.weights.is_file():
+        weights = sha256(paths.weights)
+        tags |= {MODEL: weights, "model.run": trained_in(paths, weights)}
     with run(paths, "evaluation", tags) as (mlflow, run_id):
         mlflow.log_params({key: str(value)[:500] for key, value in results["protocol"].items()})
         mlflow.log_metrics(metrics_of(results))

@@ -14,11 +14,12 @@ from safetensors.torch import load_file, save_file
 from instructue.errors import ConfigError, DataError
 from instructue.files import replacing, write_json
 from instructue.network.user_model import Shape, UserModel
+from instructue.paths import WEIGHTS
 
 # 6: only values that templates show; 5: evidence by attributes' values too, a map of two views; 4: parts at their own
 # sizes, turned; 3: evidence by the text encoder's similarity as it is; 2: instructions are read once for all histories
 FORMAT = 6
-WEIGHTS, SETTINGS = "model.safetensors", "config.json"
+SETTINGS = "config.json"
 FITTED = "fitted."
 
 

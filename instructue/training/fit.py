@@ -13,7 +13,7 @@ from instructue.batching.sampler import plan_steps
 from instructue.config import Config
 from instructue.config_model import ModelConfig
 from instructue.files import remove, sha256, write_json
-from instructue.network.checkpoint import WEIGHTS, save_bundle
+from instructue.network.checkpoint import save_bundle
 from instructue.paths import Paths
 from instructue.report import StageReport
 from instructue.sources.tables import load_tables
@@ -75,7 +75,7 @@ def _fit(config: Config, paths: Paths, ranks: Ranks) -> StageReport:
             write_json(paths.model / CURVES, trainer.history)
             draw_curves(trainer.history, paths.model / "curves.png")
             # The run is found by the weights, not they by the run: the same data and code leave the same bytes.
-            mlflow.set_tag(MODEL, sha256(paths.model / WEIGHTS))
+            mlflow.set_tag(MODEL, sha256(paths.weights))
             mlflow.log_artifacts(str(paths.model), "model")
             remove(checkpoints)
     return _describe(trainer, paths, triplets, run_id)
