@@ -58,14 +58,7 @@ class TextEncoder:
         place = {text: number for number, text in enumerate(dict.fromkeys(texts))}
         unique = list(place)
         with self._shelf() as shelf:
-            keys = [self._key(text) for text in unique] if shelf is not None else []
-            found = [shelf.get(key) for key in keys] if shelf is not None else [None] * len(unique)
-            missing = [number for number, vector in enumerate(found) if vector is None]
-            width = self.width if missing or not found else len(found[0]) // 4
-            vectors = np.empty((len(unique), width), np.float32)
-            for number, vector in enumerate(found):
-                if vector is not None:
-                    vectors[number] = np.frombuffer(vector, np.float32)
+            vectors, missing = self._kept(shelf, unique)
             batches = self._batches([unique[number] for number in missing])
             for batch in track(batches, "encoding texts") if progress else batches:
                 numbers = [missing[n] for n in batch]
@@ -73,8 +66,21 @@ class TextEncoder:
                 if shelf is not None:
                     with shelf.transact():
                         for number in numbers:
-                            shelf.set(keys[number], vectors[number].tobytes())
-        return vectors[[place[text] for text in texts]]
+                            shelf.set(self._key(unique[number]), vectors[number].tobytes())
+        return vectors if len(unique) == len(texts) else vectors[[place[text] for text in texts]]
+
+    def _kept(self, shelf: Any, texts: list[str]) -> tuple[np.ndarray, list[int]]:
+        """The texts' vectors, filled in as far as they are kept, and the numbers of those that are not."""
+        vectors, missing = None, []
+        for number, text in enumerate(texts):
+            kept = shelf.get(self._key(text)) if shelf is not None else None
+            if kept is None:
+                missing.append(number)
+                continue
+            if vectors is None:
+                vectors = np.empty((len(texts), len(kept) // 4), np.float32)
+            vectors[number] = np.frombuffer(kept, np.float32)
+        return np.empty((len(texts), self.width), np.float32) if vectors is None else vectors, missing
 
     def _compute(self, texts: list[str]) -> np.ndarray:
         self.computed += len(texts)
