@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from instructue.models.text_encoder import TextEncoder
+from instructue.models.text_encoder import Library, TextEncoder
 from instructue.paths import Paths
 from measure.clock import in_turn, load, ratio
 
@@ -55,9 +55,10 @@ def _measure(paths: Paths, texts: list[str], dtype: str, rounds: int) -> dict[st
             encoder.model = plain.model  # loading is on neither side
             encoder.encode(texts)
 
+        sentences = Library(paths.text_encoder, dtype).model
         library = {"batch_size": 128, "convert_to_numpy": True, "show_progress_bar": False}
         sides = {
-            "library": lambda: plain.model.encode(texts, **library),
+            "library": lambda: sentences.encode(texts, **library),
             "anew": anew,
             "kept": lambda: TextEncoder(paths.text_encoder, dtype, Path(folder) / "full").encode(texts),
         }

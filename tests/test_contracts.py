@@ -182,16 +182,17 @@ def closure(stage: str) -> set[str]:
 # Reached, but shaping nothing that the stage makes: through a module that serves another stage too, or as a mere check.
 INGESTING = {"merge", "pieces", "rowwise"}
 READING = {"readers", "formats", "databases", *INGESTING}
+ENCODING = {"text_encoder", "bert", "tokenizer"}
 OTHERS = {
-    "base_models": {"text_encoder"},
-    "sources": {"histories", "snapshots", "text_encoder"},
-    "validation": {"histories", "snapshots", "text_encoder", "ingest", "events", "values", *INGESTING},
+    "base_models": ENCODING,
+    "sources": {"histories", "snapshots", *ENCODING},
+    "validation": {"histories", "snapshots", *ENCODING, "ingest", "events", "values", *INGESTING},
     "histories": {"events", *READING},
-    "userqa": {"bring", "ingest", "histories", "snapshots", "events", *READING, "text_encoder", "values"},
+    "userqa": {"bring", "ingest", "histories", "snapshots", "events", *READING, *ENCODING, "values"},
     "model": {"bring", "ingest", "histories", "snapshots", "events", *READING},
     "embeddings": {"bring", "ingest", "histories", "snapshots", "events", *READING},
     "studies": {"bring", "ingest", "histories", "snapshots", "events", *READING},
-    "evaluation": {"bring", "ingest", "histories", "snapshots", "events", *READING, "text_encoder", "values"},
+    "evaluation": {"bring", "ingest", "histories", "snapshots", "events", *READING, *ENCODING, "values"},
 }
 
 

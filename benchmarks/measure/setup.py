@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from instructue.config import Config, load_config
-from instructue.models.text_encoder import TextEncoder
+from instructue.models.text_encoder import Library, TextEncoder
 from instructue.paths import Paths
 from instructue.sources.tables import Tables, load_tables
 from instructue.training.build import Parts, build, load_triplets
@@ -67,7 +67,7 @@ def set_up(root: Path) -> Setup:
     tables = load_tables(config, paths)
     parts = build(config.model, tables, paths, load_triplets(paths, tables)["instruction"])
     encoder = TextEncoder(paths.text_encoder, config.model.training.dtype)
-    texts = EventTexts(parts, tables, encoder)
+    texts = EventTexts(parts, tables, Library(paths.text_encoder, config.model.training.dtype))
     plain = Plain(parts, config, texts, PlainModel(parts.model, paths.language_model, parts.dtype))
     histories = tables.histories
     names = [s.name for s in tables.dataset.event_sources]

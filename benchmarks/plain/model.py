@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from instructue.network.backbone import LORA_TARGETS
+from instructue.network.decoder import LORA_TARGETS
 from instructue.network.user_model import TOLD, UserModel
 from plain.sequences import Sequences
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from instructue.batching.features import HistoryFeatures, Tokens
 from instructue.config_model import NetworkConfig
-from instructue.models.text_encoder import TextEncoder
+from instructue.models.text_encoder import Library
 from instructue.sources.tables import Tables
 from instructue.training.build import Parts
 
@@ -47,7 +47,7 @@ class EventTexts:
     `fresh` are features of their own whose table of text vectors is empty until `encode` fills the rows it encodes.
     """
 
-    def __init__(self, parts: Parts, tables: Tables, encoder: TextEncoder) -> None:
+    def __init__(self, parts: Parts, tables: Tables, encoder: Library) -> None:
         self.cached: HistoryFeatures = parts.features
         self.fresh = copy.copy(parts.features)
         self.fresh.vectors = np.full_like(tables.vectors, np.nan)

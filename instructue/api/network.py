@@ -16,6 +16,7 @@ from instructue.batching.packs import MOST_KEPT, Ask, Pack, Packer
 from instructue.batching.tokens import Fitted
 from instructue.errors import ConfigError, DataError
 from instructue.models.text_encoder import TextEncoder
+from instructue.models.tokenizer import Words
 from instructue.paths import Paths
 from instructue.sources.tables import Tables, read_vectors
 from instructue.sources.values import dictionary_digest, values_of
@@ -178,10 +179,7 @@ class Network:
         return said
 
     def decode(self, tokens: list[int]) -> str:
-        from transformers import AutoTokenizer
-
-        tokenizer = AutoTokenizer.from_pretrained(self.origin.base_models / "language")
-        return tokenizer.decode(tokens, skip_special_tokens=True).strip()
+        return Words(self.origin.base_models / "language").text(tokens).strip()
 
     def parameters(self) -> tuple[int, int]:
         """(learnt, frozen), the latter of the layers of the language model in use."""

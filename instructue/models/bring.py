@@ -119,11 +119,13 @@ def bring_text_encoder(config: ModelSourceConfig, target: Path) -> None:
     """Copy a sentence-transformers folder and prove that it loads and encodes."""
     folder = locate(config)
     shutil.copytree(folder, target, ignore=shutil.ignore_patterns("*.bin", "*.onnx", "*.h5", "__pycache__"))
+    from safetensors import SafetensorError
+
     from instructue.models.text_encoder import TextEncoder
 
     try:
         TextEncoder(target).encode(["a first look"])
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise DataError(f"text encoder in {folder} cannot be read ({error})") from error
 
 

@@ -1,4 +1,4 @@
-"""The frozen sentence encoder (sentence-transformers): unique texts in, unit vectors out, each text once for ever.
+"""The frozen sentence encoder (as sentence-transformers'): unique texts in, unit vectors out, each text once for ever.
 
 Texts of equally many tokens are computed together. So no work goes into padding, and a vector depends on its text
 alone, not on the texts beside it: what was kept on disk is, to the bit, what would be computed anew.
@@ -21,7 +21,7 @@ from instructue.paths import Paths
 from instructue.progress import track
 
 if TYPE_CHECKING:
-    from sentence_transformers import SentenceTransformer
+    from instructue.models.bert import Bert
 
 TOKENS = 2560  # computed at once
 MOST_BYTES = 4 * 2**30  # kept on disk, some two million texts; beyond it those kept longest ago make room
@@ -44,14 +44,14 @@ class TextEncoder:
         return cls(paths.text_encoder, dtype, paths.text_vectors)
 
     @cached_property
-    def model(self) -> "SentenceTransformer":
-        from sentence_transformers import SentenceTransformer
+    def model(self) -> "Bert | Library":
+        from instructue.models.bert import Bert
 
-        return SentenceTransformer(str(self.folder), device="cpu", model_kwargs={"dtype": self.dtype})
+        return (Bert if Bert.knows(self.folder) else Library)(self.folder, self.dtype)
 
-    @cached_property
+    @property
     def width(self) -> int:
-        return self.model.get_embedding_dimension()
+        return self.model.width
 
     def encode(self, texts: Sequence[str], *, progress: bool = False) -> np.ndarray:
         """float32 [texts, width], unit length. Repeated texts are encoded once."""
@@ -86,15 +86,14 @@ class TextEncoder:
         self.computed += len(texts)
         # Products with very few rows go another way through the processor, with other last bits.
         together = texts if len(texts) > 1 else texts * 2
-        made = self.model.encode(together, batch_size=len(together), convert_to_numpy=True, show_progress_bar=False)
-        made = np.asarray(made, dtype=np.float32)[: len(texts)]
+        made = self.model.encode(together)[: len(texts)]
         return made / np.linalg.norm(made, axis=1, keepdims=True)
 
     def _batches(self, texts: list[str]) -> list[list[int]]:
         """Numbers of texts of equally many tokens, the longest first."""
         if not texts:
             return []
-        lengths = self._lengths(texts)
+        lengths = self.model.lengths(texts)
         order = sorted(range(len(texts)), key=lambda number: -lengths[number])
         return [
             same[start : start + size]
@@ -102,13 +101,6 @@ class TextEncoder:
             for same, size in [(list(group), max(2, TOKENS // max(1, length)))]
             for start in range(0, len(same), size)
         ]
-
-    def _lengths(self, texts: list[str]) -> list[int]:
-        tokenizer: Any = self.model.tokenizer
-        if not callable(tokenizer):  # a model of word vectors adds them up, whatever the length
-            return [1] * len(texts)
-        read = tokenizer(texts, truncation=True, max_length=self.model.max_seq_length)
-        return [len(ids) for ids in read["input_ids"]]
 
     @contextmanager
     def _shelf(self) -> Iterator[Any]:
@@ -136,3 +128,26 @@ class TextEncoder:
         for file in sorted(file for file in self.folder.rglob("*") if file.is_file()):
             digest.update(f"{file.relative_to(self.folder)} {sha256(file)}".encode())
         return digest.digest()
+
+
+class Library:
+    """Any sentence-transformers folder, run by that library."""
+
+    def __init__(self, folder: Path, dtype: str) -> None:
+        from sentence_transformers import SentenceTransformer
+
+        self.model = SentenceTransformer(str(folder), device="cpu", model_kwargs={"dtype": dtype})
+        self.width = int(self.model.get_embedding_dimension())
+
+    def lengths(self, texts: list[str]) -> list[int]:
+        """How many tokens each text has."""
+        tokenizer: Any = self.model.tokenizer
+        if not callable(tokenizer):  # a model of word vectors adds them up, whatever the length
+            return [1] * len(texts)
+        read = tokenizer(texts, truncation=True, max_length=self.model.max_seq_length)
+        return [len(ids) for ids in read["input_ids"]]
+
+    def encode(self, texts: list[str]) -> np.ndarray:
+        """[n, width] float32 of texts of equally many tokens."""
+        made = self.model.encode(texts, batch_size=len(texts), convert_to_numpy=True, show_progress_bar=False)
+        return np.asarray(made, dtype=np.float32)

@@ -1,7 +1,7 @@
-"""Pieces of a decoder's layer with fewer passes through memory than the library's, the same to rounding.
+"""What a decoder's layer computes, in fewer passes through memory than library code takes, the same to rounding.
 
-Each takes over the `forward` of a module that stays where it was, weights and names included. A pass over all tokens'
-numbers costs a processor as much as a product with them: so rows go through in blocks that its cache holds.
+A pass over all tokens' numbers costs a processor as much as a product with them: so rows go through in blocks that its
+cache holds. The modules that hold the weights are `instructue.network.decoder`'s.
 
 Legend: N tokens, X those that ask, b a block of them, D width of what comes in, O of what goes out, M width inside the
 feed-forward part, R LoRA rank, H query heads, G key/value heads, d head width.
@@ -14,8 +14,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from instructue.network.packing import Layout, Memory, packed_attention
-
 ROWS = 512  # of a block on a processor
 Sums = Sequence[Tensor] | None  # gradients of A and B, in float32; None where they are not learnt
 
@@ -27,10 +25,10 @@ class Weights(NamedTuple):
     A_RD: Tensor
     B_OR: Tensor
 
-    @staticmethod
-    def of(module: Any) -> "Weights":
-        """Of a linear layer of peft's."""
-        return Weights(module.base_layer.weight, module.lora_A["default"].weight, module.lora_B["default"].weight)
+    def added(self, scale: float) -> Tensor:
+        """[O, D] W with the update added, in W's type."""
+        update = scale * (self.B_OR.float() @ self.A_RD.float())
+        return (self.W_OD.float() + update).to(self.W_OD.dtype)
 
     def alike(self, kind: torch.dtype) -> "Weights":
         """All in one type."""
@@ -186,61 +184,33 @@ def _unit(x_bD: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     return unit_bD.mul_(scale_b1), scale_b1
 
 
-def merged(module: Any) -> Tensor:
-    """A linear layer's weight with the LoRA update added, made once and kept while neither changes."""
-    weights, scale = Weights.of(module), module.scaling["default"]
-    made_of = (weights.A_RD._version, weights.B_OR._version, weights.A_RD.device)
-    if module.merged_weight is None or module.merged_weight[0] != made_of:
-        update = scale * (weights.B_OR.float() @ weights.A_RD.float())
-        module.merged_weight = made_of, (weights.W_OD.float() + update).to(weights.W_OD.dtype)
-    return module.merged_weight[1]
+def adapted(x: Tensor, bias_O: Tensor | None, scale: float, weights: Weights) -> Tensor:
+    """x W' + scale (x A') B' + bias, [..., D] -> [..., O]."""
+    return _Adapted.apply(x.flatten(0, -2), bias_O, scale, *weights).unflatten(0, x.shape[:-1])
 
 
-def adapted(self: Any, x: Tensor) -> Tensor:
-    """peft's linear layer. Where nothing can be learnt (inference mode) the update is added to the weights."""
-    bias = self.base_layer.bias
-    if torch.is_inference_mode_enabled():
-        return F.linear(x, merged(self), bias)
-    out = _Adapted.apply(x.flatten(0, -2), bias, self.scaling["default"], *Weights.of(self))
-    return out.unflatten(0, x.shape[:-1])
+def fed_forward(x: Tensor, scale: float, gate: Weights, up: Weights, down: Weights) -> Tensor:
+    """(silu(x G') * x U') D', each matrix with LoRA, [..., D] -> [..., D]."""
+    return _FeedForward.apply(x.flatten(0, -2), scale, *gate, *up, *down).view(x.shape)
 
 
-def fed_forward(self: Any, x: Tensor) -> Tensor:
-    """The Llama family's feed-forward part, without biases."""
-    parts, x_ND = (self.gate_proj, self.up_proj, self.down_proj), x.flatten(0, -2)
-    if torch.is_inference_mode_enabled():
-        kind = _kind(x, self.gate_proj.base_layer.weight)
-        gate, up, down = (merged(part).to(kind).T for part in parts)
-        x_ND = x_ND.to(kind)
-        out_ND = torch.empty_like(x_ND)
-        with _as_given(x):
-            for x_bD, out_bD in _blocks(x_ND, out_ND):
-                torch.mm(F.silu(x_bD @ gate).mul_(x_bD @ up), down, out=out_bD)
-        return out_ND.view(x.shape)
-    own = [weight for part in parts for weight in Weights.of(part)]
-    return _FeedForward.apply(x_ND, parts[0].scaling["default"], *own).view(x.shape)
+def fed_forward_added(x: Tensor, gate_MD: Tensor, up_MD: Tensor, down_DM: Tensor) -> Tensor:
+    """The same where LoRA was added to the weights; nothing can be learnt."""
+    kind = _kind(x, gate_MD)
+    gate, up, down = (weight.to(kind).T for weight in (gate_MD, up_MD, down_DM))
+    x_ND = x.flatten(0, -2).to(kind)
+    out_ND = torch.empty_like(x_ND)
+    with _as_given(x):
+        for x_bD, out_bD in _blocks(x_ND, out_ND):
+            torch.mm(F.silu(x_bD @ gate).mul_(x_bD @ up), down, out=out_bD)
+    return out_ND.view(x.shape)
 
 
-def attended(
-    self: Any,
-    x_ND: Tensor,
-    angles: tuple[Tensor, Tensor],
-    layout: Layout,
-    memory: Memory | None = None,
-    read_X: Tensor | None = None,
-) -> Tensor:
-    """The Llama family's attention over a packed stream; of the rows `read_X` alone where it is given."""
-    asks_XD, *asks = (x if read_X is None else x.index_select(0, read_X) for x in (x_ND, *angles))
-    parts = (self.q_proj, asks_XD), (self.k_proj, x_ND), (self.v_proj, x_ND)
-    q_XHd, k_NGd, v_NGd = (part(rows).unflatten(-1, (-1, self.head_dim)) for part, rows in parts)
-    if hasattr(self, "q_norm"):  # Qwen3
-        q_XHd, k_NGd = self.q_norm(q_XHd), self.k_norm(k_NGd)
-    q_XHd, k_NGd = _Rotated.apply(q_XHd, *asks), _Rotated.apply(k_NGd, *angles)
-    streams = (x.transpose(0, 1) for x in (q_XHd, k_NGd, v_NGd))
-    out_XHd = packed_attention(*streams, layout, self.scaling, memory, self.layer_idx, read_X is not None)
-    return self.o_proj(out_XHd.flatten(1))
+def rotated(x_NHd: Tensor, cos_Nd: Tensor, sin_Nd: Tensor) -> Tensor:
+    """Heads turned by their tokens' angles."""
+    return _Rotated.apply(x_NHd, cos_Nd, sin_Nd)
 
 
-def normed(self: Any, x: Tensor) -> Tensor:
-    """The Llama family's RMSNorm, whose weight stays frozen."""
-    return _Norm.apply(x.flatten(0, -2), self.weight, self.variance_epsilon).view(x.shape)
+def normed(x: Tensor, weight_D: Tensor, eps: float) -> Tensor:
+    """x over its root mean square, times a frozen weight, [..., D]."""
+    return _Norm.apply(x.flatten(0, -2), weight_D, eps).view(x.shape)

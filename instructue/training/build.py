@@ -16,6 +16,7 @@ from instructue.batching.tokens import Fitted
 from instructue.config_model import ModelConfig
 from instructue.errors import ConfigError, DataError
 from instructue.models.bring import MANIFEST
+from instructue.models.tokenizer import Words
 from instructue.network.checkpoint import load_trainable_state, read_settings, read_weights
 from instructue.network.user_model import Shape, UserModel
 from instructue.paths import Paths
@@ -144,18 +145,10 @@ def _shape(config: ModelConfig, features: HistoryFeatures) -> Shape:
 
 
 def _assemble(config: ModelConfig, features: HistoryFeatures, shape: Shape, paths: Paths) -> Parts:
-    from transformers import AutoTokenizer
-
     torch.manual_seed(config.training.seed)
-    tokenizer = AutoTokenizer.from_pretrained(paths.language_model)
-
-    @lru_cache(MOST_KEPT)
-    def tokens_of(text: str) -> list[int]:
-        return tokenizer(text, add_special_tokens=False)["input_ids"] if text else []
-
-    end = tokenizer.eos_token_id
-    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else end
-    packer = Packer(features, config.network.frequent, config.network.retrieved, tokens_of, pad, end)
+    words = Words(paths.language_model)
+    tokens_of = lru_cache(MOST_KEPT)(words.ids)
+    packer = Packer(features, config.network.frequent, config.network.retrieved, tokens_of, words.pad_id, words.end_id)
     dtype = getattr(torch, config.training.dtype)
     return Parts(features, packer, UserModel(shape, paths.language_model, dtype), dtype)
 

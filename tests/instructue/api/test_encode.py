@@ -218,3 +218,17 @@ def test_importing_is_light():
         import instructue
 
         _ = instructue.nonsense
+
+
+def test_a_first_embedding_waits_for_no_library_but_torch(trained, users):
+    """transformers, peft and sentence-transformers take longer to import than the model takes to load and embed."""
+    code = (
+        "import sys; from instructue import InstructUE; model = InstructUE.from_pretrained(sys.argv[1]); "
+        "print(model.encode([int(sys.argv[2])], sys.argv[3]).shape, *sys.modules)"
+    )
+    call = [sys.executable, "-c", code, str(trained[1].root), str(users[0]), COFFEE]
+    done = subprocess.run(call, capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert {"torch", "instructue.models.bert"} <= loaded
+    slow = {"transformers", "peft", "sentence_transformers", "sklearn", "pandas", "mlflow", "torch._dynamo"}
+    assert not loaded & slow

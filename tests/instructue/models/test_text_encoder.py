@@ -1,12 +1,18 @@
 """Texts become vectors once: the same to the bit alone, in company, and from what was kept."""
 
+import json
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from instructue.config import load_config
 from instructue.errors import DataError
+from instructue.models.bert import Bert
 from instructue.models.bring import locate
-from instructue.models.text_encoder import TextEncoder
+from instructue.models.text_encoder import Library, TextEncoder
 from tests.conftest import ROOT
 
 TEXTS = [
@@ -28,13 +34,59 @@ def encoder(request, folder):
     return TextEncoder(folder, request.param)
 
 
-def test_vectors_are_those_of_sentence_transformers(encoder):
-    said = encoder.model.encode(TEXTS, convert_to_numpy=True, normalize_embeddings=True).astype(np.float32)
+@cache
+def library(folder, dtype) -> Library:
+    return Library(folder, dtype)
+
+
+def test_vectors_are_those_of_sentence_transformers(encoder, folder):
+    said = np.concatenate([library(folder, encoder.dtype).encode([text]) for text in TEXTS])
     ours = encoder.encode([*TEXTS, TEXTS[0]])
     assert ours.dtype == np.float32 and ours.shape == (len(TEXTS) + 1, encoder.width)
     np.testing.assert_allclose(np.linalg.norm(ours, axis=1), 1, rtol=1e-6)
     np.testing.assert_allclose(ours[:-1], said, atol=1e-6 if encoder.dtype == "float32" else 1e-2)
+    assert encoder.model.lengths(TEXTS) == library(folder, encoder.dtype).lengths(TEXTS)
     assert np.array_equal(ours[0], ours[-1])
+
+
+def _set(name: str, **values: object) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        file = folder / name
+        file.write_text(json.dumps(json.loads(file.read_text()) | values))
+
+    return change
+
+
+def _no_normalising(folder: Path) -> None:
+    file = folder / "modules.json"
+    file.write_text(json.dumps(json.loads(file.read_text())[:2]))
+
+
+@pytest.mark.parametrize(
+    ("change", "known"),
+    [
+        (lambda _: None, True),
+        (_no_normalising, True),
+        (_set("1_Pooling/config.json", pooling_mode_cls_token=True, pooling_mode_mean_tokens=False), False),
+        (_set("sentence_bert_config.json", max_seq_length=8), True),
+        (_set("sentence_bert_config.json", do_lower_case=True), False),
+        (_set("config.json", hidden_act="relu"), False),
+        (_set("config_sentence_transformers.json", prompts={"q": "query: "}, default_prompt_name="q"), False),
+    ],
+    ids=["as it is", "not normalised", "first token", "short", "lower case", "another activation", "a prompt"],
+)
+def test_an_encoder_of_another_make_goes_through_the_library(folder, tmp_path, change, known):
+    """Whichever way it goes, its vectors are the library's."""
+    import shutil
+
+    other = tmp_path / "other"
+    shutil.copytree(folder, other)
+    change(other)
+    encoder = TextEncoder(other)
+    assert isinstance(encoder.model, Bert) == known == Bert.knows(other)
+    said = np.concatenate([Library(other, "float32").encode([text]) for text in TEXTS[:4]])
+    said /= np.linalg.norm(said, axis=1, keepdims=True)
+    np.testing.assert_allclose(encoder.encode(TEXTS[:4]), said, atol=1e-6)
 
 
 def test_a_vector_depends_on_its_text_alone(encoder):

@@ -8,7 +8,8 @@ import torch
 
 from instructue.errors import ConfigError
 from instructue.network import fused
-from instructue.network.backbone import LORA_TARGETS, Backbone
+from instructue.network.backbone import PEFT, Backbone
+from instructue.network.decoder import LORA_TARGETS
 from instructue.network.packing import Layout
 
 TOKENS = 11
@@ -52,8 +53,10 @@ def test_layers_and_gradients_are_the_librarys(folder, dtype, near, rows, monkey
     (out.float() * weight_ND).sum().backward()
     expected, model = library(folder, backbone.lora_state(), theirs)
     (expected * weight_ND).sum().backward()
-    found = {"out": out, "x": mine.grad} | {n: p.grad for n, p in backbone.peft.named_parameters() if p.requires_grad}
-    right = {"out": expected, "x": theirs.grad} | {n: p.grad for n, p in model.named_parameters() if p.requires_grad}
+    learnt = {PEFT + n: p.grad for n, p in backbone.named_parameters() if p.requires_grad}
+    library_learnt = {n.replace(".default", ""): p.grad for n, p in model.named_parameters() if p.requires_grad}
+    found = {"out": out, "x": mine.grad} | learnt
+    right = {"out": expected, "x": theirs.grad} | library_learnt
     assert found.keys() == right.keys() and len(found) == 2 + 2 * 2 * len(LORA_TARGETS)
     for name, value in right.items():
         apart = (found[name].float() - value).norm() / value.norm()

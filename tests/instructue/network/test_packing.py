@@ -112,7 +112,7 @@ def test_what_nobody_reads_of_the_last_layer_is_not_made_and_changes_nothing(bac
     whole, layout, seen = layout_of(), layout_of(all_read=False), []
     source = torch.randn(sum(layout.sizes), backbone.width) * backbone.embedding_rms
     results = []
-    layers = backbone._causal.model.layers
+    layers = backbone.model.layers
     hooks = [x.mlp.register_forward_pre_hook(lambda _, given: seen.append(len(given[0]))) for x in layers]
     for one in (whole, layout):
         given, memory = source.clone().requires_grad_(), Memory()
