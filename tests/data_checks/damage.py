@@ -3,12 +3,14 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 Frame = pl.DataFrame
 Change = Callable[[Frame], Frame]
+SOURCES = ("purchase", "trip", "promotion", "campaign", "redemption", "profile")
 AGAIN = 300  # rows of a delivery that comes twice
 
 
@@ -249,3 +251,12 @@ TABLES = [
     TableDamage("all rows bad, all tolerated", {"trip": lambda f: f.with_columns(-pl.col("amount") - 1)},
                 {"trip.amount_in_range": "failed", "trip.quarantined_share": "failed"}, "to", tolerated=1.0),
 ]  # fmt: skip
+
+
+def named(cases) -> list[str]:
+    return [case.name for case in cases]
+
+
+def rewrite(path: Path, frame: pl.DataFrame) -> None:
+    path.unlink()
+    frame.write_parquet(path)

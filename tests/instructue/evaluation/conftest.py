@@ -103,7 +103,7 @@ def protocol(config: Config, full: Population, tasks: dict[str, TaskSpec]) -> Pr
 def small_config(dataset_file: Path) -> Config:
     raw = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     raw["data"] |= {"dataset": dataset_file.stem, "described_in": str(dataset_file.parent)}
-    slow = ["language_model", "two_tower", "bpr"]  # test_baselines.py has them
+    slow = ["language_model", "two_tower", "bpr"]  # test_baselines.py and test_rankers.py have them
     raw["evaluation"] |= {"repeats": 1, "bootstrap": 100, "few_labels": [16], "few_draws": 5, "leave_out": slow}
     return parse_config(raw, "params.yaml")
 
