@@ -1,4 +1,4 @@
-"""Writing files so that a killed run leaves nothing half done."""
+"""Reading files with clear errors, and writing them so that a killed run leaves nothing half done."""
 
 import hashlib
 import json
@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from instructue.errors import DataError
 
 
 @contextmanager
@@ -43,6 +45,17 @@ def sha256(path: Path) -> str:
     """Hash of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_json(path: Path, mend: str) -> dict[str, Any]:
+    """A file that holds one JSON object. Raises DataError with `mend`, what to do, if it cannot be read as that."""
+    try:
+        said = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:  # no JSON, or no UTF-8
+        raise DataError(f"{path} cannot be read ({error}); {mend}") from error
+    if not isinstance(said, dict):
+        raise DataError(f"{path} cannot be read (it holds no JSON object); {mend}")
+    return said
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -11,7 +11,7 @@ OFF = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "RAY_USAGE_STATS_ENABLED": "0",
     "TOKENIZERS_PARALLELISM": "false",  # not telemetry: tokenizers warn at every fork otherwise
-    "TRANSFORMERS_VERBOSITY": "error",  # nor this: it reports each layer that a cut model leaves out
+    "TRANSFORMERS_VERBOSITY": "error",  # nor this: it reports each weight that a cut model leaves out
 }
 # Said once per process by libraries about each other; nothing a reader could act on.
 HARMLESS = ("`is_gradient_checkpointing` is deprecated", "Mismatch dtype between input and weight")

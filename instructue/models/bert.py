@@ -13,12 +13,43 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
 from instructue.models.tokenizer import read_tokenizer
 
 PARTS = [["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]]
+# What files may say (or leave out) for the library to compute what is computed here.
+PLAIN: dict[str, dict[str, Any]] = {
+    "config.json": {"hidden_act": "gelu", "position_embedding_type": "absolute", "is_decoder": False},
+    "config_sentence_transformers.json": {"default_prompt_name": None, "truncate_dim": None},
+    "sentence_bert_config.json": {"do_lower_case": False},
+    "tokenizer_config.json": {
+        "do_lower_case": True,
+        "strip_accents": None,
+        "tokenize_chinese_chars": True,
+        "truncation_side": "right",
+        **{f"{mark}_token": f"[{mark.upper()}]" for mark in ("cls", "sep", "unk", "pad", "mask")},
+    },
+}
+# transformers makes a BERT's tokenizer of its vocabulary and tokenizer_config.json; tokenizer.json must say the same.
+UNCASED = {
+    "normalizer": {
+        "type": "BertNormalizer",
+        "clean_text": True,
+        "handle_chinese_chars": True,
+        "strip_accents": None,
+        "lowercase": True,
+    },
+    "pre_tokenizer": {"type": "BertPreTokenizer"},
+    "model": {
+        "type": "WordPiece",
+        "unk_token": "[UNK]",
+        "continuing_subword_prefix": "##",
+        "max_input_chars_per_word": 100,
+    },
+}
 
 
 class Bert:
@@ -37,20 +68,20 @@ class Bert:
     def knows(folder: Path) -> bool:
         """Whether a sentence-transformers folder holds nothing but what is computed here."""
         parts = [str(part.get("type", "")).split(".")[-1] for part in _read(folder / "modules.json")]
-        if parts not in PARTS or not all((folder / f).is_file() for f in ("model.safetensors", "tokenizer.json")):
+        if parts not in PARTS or not (folder / "model.safetensors").is_file():
             return False
-        said, own = _read(folder / "config.json"), _read(folder / "sentence_bert_config.json")
+        said = {name: _read(folder / name) for name in PLAIN}
+        own = said["sentence_bert_config.json"]
         pooling = _read(folder / "1_Pooling" / "config.json")
         modes = {k for k, on in pooling.items() if k.startswith("pooling_mode") and on}
         return (
-            said.get("model_type") == "bert"
-            and said.get("hidden_act") == "gelu"
-            and said.get("position_embedding_type", "absolute") == "absolute"
+            said["config.json"].get("model_type") == "bert"
+            and all(said[name].get(k, v) == v for name, plain in PLAIN.items() for k, v in plain.items())
             and set(own) <= {"max_seq_length", "do_lower_case"}
             and bool(own.get("max_seq_length"))
-            and not own.get("do_lower_case")
             and modes == {"pooling_mode_mean_tokens"}
-            and not _read(folder / "config_sentence_transformers.json").get("default_prompt_name")
+            and _uncased(_read(folder / "tokenizer.json"))
+            and _named_plainly(folder / "model.safetensors")
         )
 
     def lengths(self, texts: list[str]) -> list[int]:
@@ -88,6 +119,26 @@ class Bert:
     def _normed(self, x: Tensor, name: str) -> Tensor:
         weight, bias = self.weights[f"{name}LayerNorm.weight"], self.weights[f"{name}LayerNorm.bias"]
         return F.layer_norm(x, (self.width,), weight, bias, self.eps)
+
+
+def _uncased(said: dict[str, Any]) -> bool:
+    """Whether tokenizer.json holds the tokenizer that transformers makes of an uncased BERT."""
+    if not said:
+        return False
+    model = {k: v for k, v in said["model"].items() if k != "vocab"}
+    template = [mark["id"] for step in (said["post_processor"] or {}).get("single", []) for mark in step.values()]
+    added = {token["content"] for token in said["added_tokens"]}
+    return (
+        {"normalizer": said["normalizer"], "pre_tokenizer": said["pre_tokenizer"], "model": model} == UNCASED
+        and template == ["[CLS]", "A", "[SEP]"]
+        and added <= {"[CLS]", "[SEP]", "[UNK]", "[PAD]", "[MASK]"}
+    )
+
+
+def _named_plainly(file: Path) -> bool:
+    """Whether weights bear the names of transformers' BertModel; older and larger models have others."""
+    with safe_open(file, framework="pt") as opened:
+        return {"embeddings.word_embeddings.weight", "embeddings.LayerNorm.weight"} <= set(opened.keys())
 
 
 def _read(file: Path) -> Any:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from instructue.models.bert import Bert
 
 TOKENS = 2560  # computed at once
+COMPUTE = ("torch", "tokenizers", "sentence-transformers", "transformers")  # a vector's last bits may rest on them
+CODE = tuple(Path(__file__).with_name(name) for name in ("bert.py", "tokenizer.py"))
 MOST_BYTES = 4 * 2**30  # kept on disk, some two million texts; beyond it those kept longest ago make room
 
 
@@ -124,7 +126,7 @@ class TextEncoder:
         """Of all that shapes a vector: the encoder's files, what it computes in, and what computes."""
         from importlib.metadata import version
 
-        digest = hashlib.sha256(f"{self.dtype} {version('torch')} {version('sentence-transformers')}".encode())
+        digest = hashlib.sha256(" ".join([self.dtype, *map(version, COMPUTE), *map(sha256, CODE)]).encode())
         for file in sorted(file for file in self.folder.rglob("*") if file.is_file()):
             digest.update(f"{file.relative_to(self.folder)} {sha256(file)}".encode())
         return digest.digest()

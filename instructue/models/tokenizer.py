@@ -1,11 +1,11 @@
 """Tokenizers of base models, read by the library `tokenizers` alone: importing transformers takes seconds."""
 
-import json
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from instructue.errors import DataError
+from instructue.files import read_json
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -21,10 +21,7 @@ class Words:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        try:
-            said = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
-        except (OSError, json.JSONDecodeError) as error:
-            raise DataError(f"{folder / 'tokenizer_config.json'} cannot be read ({error}); {_MEND}") from error
+        said = read_json(folder / "tokenizer_config.json", _MEND)
         self._special = {name: said.get(f"{name}_token") for name in ("eos", "pad")}
 
     @cached_property

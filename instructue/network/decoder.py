@@ -8,23 +8,27 @@ Legend: N tokens, X those that ask, D model width, O of what comes out of a line
 heads, d head width, L places, V vocabulary.
 """
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from instructue.errors import ConfigError, DataError
+from instructue.files import read_json
 from instructue.network.fused import Weights, adapted, fed_forward, fed_forward_added, normed, rotated
 from instructue.network.packing import Layout, Memory, packed_attention
 
 FAMILY = ("llama", "mistral", "qwen2", "qwen3")
 LORA_TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 SCALE = 2.0  # of LoRA's update: alpha is twice the rank
+STRETCHED = ("linear", "llama3", "yarn")  # rules for places that ask nothing about the whole they stand in
+_MEND = "fetch the language model again"
 
 Angles = tuple[Tensor, Tensor]  # cosines and sines, [N, d]
 Read = Callable[[str], Tensor | None]  # a weight by its name, None if the file has none of it
@@ -34,8 +38,11 @@ Read = Callable[[str], Tensor | None]  # a weight by its name, None if the file 
 class Settings:
     """What config.json says of a decoder, as far as its computation rests on it."""
 
+    family: str
     layers: int
     width: int
+    heads: int
+    groups: int  # of heads that share keys and values
     head_width: int
     eps: float
 
@@ -43,16 +50,20 @@ class Settings:
     def of(folder: Path) -> "Settings":
         """Raises ConfigError for a model of another family, DataError for a file without what is needed."""
         said = _said(folder)
-        if said.get("model_type") not in FAMILY or said.get("hidden_act", "") != "silu":
+        family, act = said.get("model_type"), said.get("hidden_act", "silu")
+        if family not in FAMILY or act != "silu":
             raise ConfigError(
-                f"the language model is of type {said.get('model_type')}, whose layers are not known here; set "
+                f"the language model is of type {family} with {act}, whose layers are not known here; set "
                 f"base_models.language to one of type {', '.join(FAMILY)} with silu"
             )
         try:
-            head_width = said.get("head_dim") or said["hidden_size"] // said["num_attention_heads"]
-            return Settings(said["num_hidden_layers"], said["hidden_size"], head_width, said["rms_norm_eps"])
+            layers, width, heads = said["num_hidden_layers"], said["hidden_size"], said["num_attention_heads"]
+            groups = said.get("num_key_value_heads") or heads
+            return Settings(
+                family, layers, width, heads, groups, said.get("head_dim") or width // heads, said["rms_norm_eps"]
+            )
         except KeyError as error:
-            raise DataError(f"{folder / 'config.json'} has no {error}; fetch the language model again") from error
+            raise DataError(f"{folder / 'config.json'} has no {error}; {_MEND}") from error
 
 
 class Linear(nn.Module):
@@ -75,9 +86,12 @@ class Linear(nn.Module):
 
     @property
     def added(self) -> Tensor:
-        """[O, D] the weight with the update added, made once and kept while neither changes."""
+        """[O, D] the weight with the update added, made once and kept until `train` or until others are put in place.
+
+        Fused optimisers change weights in place without a trace: whoever learns calls `train` first.
+        """
         _, A_RD, B_OR = self.weights
-        made_of = (A_RD._version, B_OR._version, A_RD.device)
+        made_of = tuple(x for part in (A_RD, B_OR) for x in (part._version, part.data_ptr()))
         if self._added is None or self._added[0] != made_of:
             self._added = made_of, self.weights.added(SCALE)
         return self._added[1]
@@ -110,13 +124,16 @@ class Attention(nn.Module):
 
     def __init__(self, read: Read, number: int, settings: Settings, rank: int) -> None:
         super().__init__()
-        own = f"layers.{number}.self_attn."
+        own, biased = f"layers.{number}.self_attn.", settings.family == "qwen2"
         self.number, self.head_width = number, settings.head_width
-        self.q_proj, self.k_proj = _linear(read, own + "q_proj", rank), _linear(read, own + "k_proj", rank)
-        self.v_proj, self.o_proj = _linear(read, own + "v_proj", rank), _linear(read, own + "o_proj", rank)
-        # Qwen3 alone norms each head.
-        norms = [read(f"{own}{name}.weight") for name in ("q_norm", "k_norm")]
-        self.q_norm, self.k_norm = (nn.Identity() if w is None else Norm(w, settings.eps) for w in norms)
+        self.q_proj = _linear(read, own + "q_proj", rank, settings.heads * self.head_width, biased)
+        self.k_proj = _linear(read, own + "k_proj", rank, settings.groups * self.head_width, biased)
+        self.v_proj = _linear(read, own + "v_proj", rank, settings.groups * self.head_width, biased)
+        self.o_proj = _linear(read, own + "o_proj", rank, settings.width)
+        self.q_norm, self.k_norm = nn.Identity(), nn.Identity()
+        if settings.family == "qwen3":  # it alone norms each head
+            self.q_norm = Norm(_there(read, own + "q_norm.weight"), settings.eps)
+            self.k_norm = Norm(_there(read, own + "k_norm.weight"), settings.eps)
 
     def forward(
         self, x_ND: Tensor, angles: Angles, layout: Layout, memory: Memory | None, read_X: Tensor | None
@@ -186,7 +203,7 @@ class Decoder(nn.Module):
     """embed_tokens, the first `layers` layers, the final norm, and the head's weight, in one type."""
 
     def __init__(self, folder: Path, layers: int, rank: int, dtype: torch.dtype) -> None:
-        """Raises ConfigError (another family, more layers than there are), DataError or SafetensorError (damaged)."""
+        """Raises ConfigError (another family, more layers than there are) or DataError (damaged)."""
         super().__init__()
         settings = Settings.of(folder)
         if layers > settings.layers:
@@ -203,18 +220,15 @@ class Decoder(nn.Module):
         self.head_VD = self.embed_tokens.weight if head_VD is None else nn.Parameter(head_VD, requires_grad=False)
 
 
-def _said(folder: Path) -> dict:
-    try:
-        return json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
-        raise DataError(f"{folder / 'config.json'} cannot be read ({error}); fetch the language model again") from error
+def _said(folder: Path) -> dict[str, Any]:
+    return read_json(folder / "config.json", _MEND)
 
 
 def _reader(folder: Path, dtype: torch.dtype) -> Read:
     """Reads weights by name from the folder's safetensors; only those asked for are read at all."""
     files = {name: file for file in sorted(folder.glob("*.safetensors")) for name in _names(file)}
     if not files:
-        raise DataError(f"{folder} holds no weights (*.safetensors); fetch the language model again")
+        raise DataError(f"{folder} holds no weights (*.safetensors); {_MEND}")
 
     def read(name: str) -> Tensor | None:
         name = name if name in files else f"model.{name}"
@@ -227,26 +241,42 @@ def _reader(folder: Path, dtype: torch.dtype) -> Read:
 
 
 def _names(file: Path) -> list[str]:
-    with safe_open(file, framework="pt") as opened:
-        return list(opened.keys())
+    try:
+        with safe_open(file, framework="pt") as opened:
+            return list(opened.keys())
+    except (OSError, SafetensorError) as error:
+        raise DataError(f"{file} cannot be read ({error}); {_MEND}") from error
 
 
 def _there(read: Read, name: str) -> Tensor:
     found = read(name)
     if found is None:
-        raise DataError(f"the language model's weights have no {name}; fetch it again")
+        raise DataError(f"the language model's weights have no {name}; {_MEND}")
     return found
 
 
-def _linear(read: Read, name: str, rank: int) -> Linear:
-    return Linear(_there(read, name + ".weight"), read(name + ".bias"), rank)
+def _linear(read: Read, name: str, rank: int, rows: int | None = None, biased: bool = False) -> Linear:
+    """rows: as many as config.json says; biased: it must have a bias, else it may."""
+    weight_OD = _there(read, name + ".weight")
+    if rows not in (None, len(weight_OD)):
+        raise DataError(f"{name} of the language model has {len(weight_OD)} rows, by its config.json {rows}; {_MEND}")
+    return Linear(weight_OD, (partial(_there, read) if biased else read)(name + ".bias"), rank)
 
 
 def _frequencies(folder: Path, settings: Settings) -> tuple[Tensor, float]:
-    """[d / 2] what a place is multiplied by, and the scale of cosines and sines."""
+    """[d / 2] what a place is multiplied by, and the scale of cosines and sines.
+
+    Raises ConfigError for a rule that is not known, or by which a vector would rest on how long others' histories are.
+    """
     said = _said(folder)
     rope = said.get("rope_parameters") or said.get("rope_scaling") or {}
-    if (kind := rope.get("rope_type", "default")) != "default":
+    kind = rope.get("rope_type", rope.get("type", "default"))
+    if kind not in ("default", *STRETCHED):
+        raise ConfigError(
+            f"the language model's places are stretched by {kind!r}, which is not known here; set base_models.language "
+            f"to one without stretched places or with {', '.join(STRETCHED)}"
+        )
+    if kind != "default":
         from transformers import AutoConfig
         from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 

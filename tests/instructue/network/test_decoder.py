@@ -98,9 +98,17 @@ def test_stretched_positions_are_those_of_transformers(changed, rope):
         assert (mine - plain).abs().max() > 0.1
 
 
-def test_settings_as_older_files_spell_them(changed):
+@pytest.mark.parametrize("kind", ["dynamic", "longrope", "foo"])
+def test_places_that_rest_on_the_whole_are_refused(changed, kind):
+    say(changed, rope_parameters={"rope_type": kind, "rope_theta": 50.0, "factor": 4.0})
+    with pytest.raises(ConfigError, match=f"stretched by '{kind}'.*linear, llama3, yarn"):
+        Backbone(changed, 1, 4, torch.float32)
+
+
+@pytest.mark.parametrize("scaling", [None, {"type": "linear", "factor": 3.0}])
+def test_settings_as_older_files_spell_them(changed, scaling):
     said = json.loads((changed / "config.json").read_text())
-    said |= {"rope_theta": 300.0, "rope_scaling": None}
+    said |= {"rope_theta": 300.0, "rope_scaling": scaling}
     del said["rope_parameters"]
     (changed / "config.json").write_text(json.dumps(said))
     compare(changed)
@@ -148,9 +156,34 @@ def test_what_is_missing_is_named(changed):
     (changed / "config.json").write_text(json.dumps(said))
     with pytest.raises(DataError, match="config.json has no 'hidden_size'"):
         Backbone(changed, 1, 4, torch.float32)
-    (changed / "config.json").write_text("{")
-    with pytest.raises(DataError, match="config.json cannot be read"):
+    for damaged in (b"{", b"[]", b"\xff\xfe"):
+        (changed / "config.json").write_bytes(damaged)
+        with pytest.raises(DataError, match=r"config\.json cannot be read .*fetch the language model again"):
+            Backbone(changed, 1, 4, torch.float32)
+
+
+def test_damaged_weights_are_named(changed):
+    (changed / "model.safetensors").write_bytes(b"damaged")
+    with pytest.raises(DataError, match=r"model\.safetensors cannot be read .*fetch the language model again"):
         Backbone(changed, 1, 4, torch.float32)
+
+
+@pytest.mark.parametrize("values", [{"num_attention_heads": 2}, {"head_dim": 16}, {"num_key_value_heads": 1}])
+def test_weights_of_other_sizes_than_said_are_refused(changed, values):
+    say(changed, **values)
+    with pytest.raises(DataError, match=r"_proj of the language model has \d+ rows, by its config.json \d+"):
+        Backbone(changed, 1, 4, torch.float32)
+
+
+@pytest.mark.parametrize(("family", "part"), [("Qwen3", "q_norm.weight"), ("Qwen2", "k_proj.bias")])
+def test_what_a_family_always_has_is_missed(language, tmp_path, family, part):
+    shutil.copytree(language(family), tmp_path / "changed")
+    file = tmp_path / "changed" / "model.safetensors"
+    state = load_file(file)
+    del state[f"model.layers.0.self_attn.{part}"]
+    save_file(state, file)
+    with pytest.raises(DataError, match=rf"no layers\.0\.self_attn\.{part}"):
+        Backbone(tmp_path / "changed", 1, 4, torch.float32)
 
 
 def test_weights_with_biases_everywhere(tmp_path):
