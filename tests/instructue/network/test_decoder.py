@@ -23,7 +23,7 @@ def library(folder: Path, layers: int = 2):
     return transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, num_hidden_layers=layers)
 
 
-def compare(folder: Path, layers: int = 2) -> None:
+def assert_alike(folder: Path, layers: int = 2) -> None:
     """Hidden states and logits of a fresh backbone are transformers' own."""
     plain, backbone = library(folder, layers), Backbone(folder, layers, 4, torch.float32)
     with torch.no_grad():
@@ -48,7 +48,7 @@ def say(folder: Path, **values: object) -> None:
 @pytest.mark.parametrize("family", ["Llama", "Mistral", "Qwen2", "Qwen3"])
 @pytest.mark.parametrize("layers", [1, 2])
 def test_hidden_states_and_logits_are_those_of_transformers(language, family, layers):
-    compare(language(family), layers)
+    assert_alike(language(family), layers)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -90,7 +90,7 @@ def test_stretched_positions_are_those_of_transformers(changed, rope):
     places = torch.arange(40)
     before = Backbone(changed, 1, 4, torch.float32).model.rotary(places, torch.float32)
     say(changed, rope_parameters=rope, max_position_embeddings=64)
-    compare(changed)
+    assert_alike(changed)
     ours = Backbone(changed, 1, 4, torch.float32).model.rotary(places, torch.float32)
     theirs = library(changed).model.rotary_emb(torch.zeros(1), places[None])
     for mine, right, plain in zip(ours, theirs, before, strict=True):
@@ -111,7 +111,7 @@ def test_settings_as_older_files_spell_them(changed, scaling):
     said |= {"rope_theta": 300.0, "rope_scaling": scaling}
     del said["rope_parameters"]
     (changed / "config.json").write_text(json.dumps(said))
-    compare(changed)
+    assert_alike(changed)
 
 
 def test_weights_in_several_files_and_a_tied_head(changed):
@@ -126,7 +126,7 @@ def test_weights_in_several_files_and_a_tied_head(changed):
         save_file(part, changed / name, metadata={"format": "pt"})
     where = {key: name for name, part in zip(names, parts, strict=True) for key in part}
     (changed / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": where}))
-    compare(changed)
+    assert_alike(changed)
 
 
 def test_what_was_read_is_not_the_file_itself(changed):
@@ -204,7 +204,7 @@ def test_weights_with_biases_everywhere(tmp_path):
         if name.endswith("bias"):
             torch.nn.init.normal_(parameter)
     model.save_pretrained(tmp_path)
-    compare(tmp_path)
+    assert_alike(tmp_path)
 
 
 def test_another_activation_is_refused(changed):

@@ -40,7 +40,7 @@ def read(folder: Path, tables: dict, **more) -> pl.DataFrame:
         return reader.rows(dataset.sources[0])
 
 
-def same(found: pl.DataFrame) -> None:
+def assert_same(found: pl.DataFrame) -> None:
     assert found["row"].to_list() == list(range(ROWS.height))
     assert found["user"].to_list() == ROWS["member"].to_list() and found["place"].to_list() == ROWS["place"].to_list()
     assert found["time"].to_list() == ROWS["at"].to_list() and found["amount"].to_list() == ROWS["price"].to_list()
@@ -57,7 +57,7 @@ def test_csv_is_read_whatever_its_signs_and_encoding(tmp_path):
     comma.write_csv(tmp_path / "german.csv", separator=";")
     ROWS.write_csv(tmp_path / "tabs.tsv", separator="\t")
     for file in ("plain.csv", "marked.csv", "wide.csv", "western.csv", "packed.csv.gz", "german.csv", "tabs.tsv"):
-        same(read(tmp_path, {"orders": file}))
+        assert_same(read(tmp_path, {"orders": file}))
 
 
 def test_what_csv_cannot_say_is_given(tmp_path):
@@ -72,9 +72,9 @@ def test_what_csv_cannot_say_is_given(tmp_path):
 
 def test_json_lines_and_parquet(tmp_path):
     ROWS.with_columns(pl.col("at").dt.to_string("iso")).write_ndjson(tmp_path / "o.jsonl")
-    same(read(tmp_path, {"orders": "o.jsonl"}))
+    assert_same(read(tmp_path, {"orders": "o.jsonl"}))
     ROWS.write_parquet(tmp_path / "o.parquet")
-    same(read(tmp_path, {"orders": "o.parquet"}))
+    assert_same(read(tmp_path, {"orders": "o.parquet"}))
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet", "jsonl"])
@@ -90,7 +90,7 @@ def test_several_files_are_one_table_and_rows_are_found_again(tmp_path, kind):
     with Reader(dataset, tmp_path) as reader:
         found = reader.rows(dataset.sources[0])
         where = reader.locate("orders", found["row"][::-1])
-    same(found)
+    assert_same(found)
     expected = [("04", 1), ("04", 0), ("03", 0), ("01", 1), ("01", 0)]
     assert where.rows() == [(f"logs/2024-{month}.{kind}", row) for month, row in expected]
 
@@ -122,7 +122,7 @@ def test_folders_named_key_value_become_columns(tmp_path):
         part.write_parquet(folder / "part-0.parquet")
         (folder / "_SUCCESS").write_text("")
     found = read(tmp_path, {"orders": "orders"})
-    same(found)
+    assert_same(found)
     assert found["month"].to_list() == [1, 2, 2, 3, 3]
     with pytest.raises(DataError, match=r"none is missing; data set 'mine' needs it for table 'orders'"):
         read(tmp_path, {"orders": "none"})
@@ -133,7 +133,7 @@ def test_databases(tmp_path):
         db.register("rows", ROWS.to_arrow())
         db.execute("create table sales as from rows; create view seen as from sales")
     for table in ("sales", "seen"):
-        same(read(tmp_path, {"orders": {"file": "shop.duckdb", "table": table}}))
+        assert_same(read(tmp_path, {"orders": {"file": "shop.duckdb", "table": table}}))
     with pytest.raises(ConfigError, match=r"has no table 'sale'; it has \['sales', 'seen'\]"):
         read(tmp_path, {"orders": {"file": "shop.duckdb", "table": "sale"}})
     with sqlite3.connect(tmp_path / "shop.sqlite") as lite:
@@ -142,7 +142,7 @@ def test_databases(tmp_path):
     cast = dataset.sources[0].query.replace('"at" as time', 'cast("at" as timestamp) as time')
     source = dataset.sources[0].model_copy(update={"query": cast})
     with Reader(dataset.model_copy(update={"sources": [source]}), tmp_path) as reader:
-        same(reader.rows(source))
+        assert_same(reader.rows(source))
     (tmp_path / "torn.sqlite").write_bytes((tmp_path / "shop.sqlite").read_bytes()[:50] + b"x" * 4000)
     with pytest.raises(DataError, match=r"torn\.sqlite cannot be read as a SQLite file"):
         read(tmp_path, {"orders": "torn.sqlite"})
@@ -217,7 +217,7 @@ def test_postgres(server, tmp_path):
         for number, row in reversed(list(enumerate(ROWS.rows()))):
             cursor.execute("insert into sales values ($1, $2, $3::timestamp, $4::float8, $5)",
                            (number, row[0], row[1], row[2], row[3]))  # fmt: skip
-    same(read(tmp_path, {"orders": {"database": "SHOP_URL", "table": "public.sales"}}))
+    assert_same(read(tmp_path, {"orders": {"database": "SHOP_URL", "table": "public.sales"}}))
     with pytest.raises(ConfigError, match=r"no table public\.sale; it has \['public\.sales'\]"):
         read(tmp_path, {"orders": {"database": "SHOP_URL", "table": "sale"}})
 
